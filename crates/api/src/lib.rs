@@ -1,0 +1,1 @@
+//! Generated types and operation tables, one module per AWS API.

@@ -1,0 +1,1 @@
+//! Container images: digests, references, manifests, distribution client, layer unpacking, content store.

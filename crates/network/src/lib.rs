@@ -1,0 +1,1 @@
+//! Links, addresses, NAT and port publishing, applied through netlink.

@@ -1,0 +1,1 @@
+//! Container drivers behind one trait.

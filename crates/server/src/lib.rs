@@ -1,0 +1,1 @@
+//! Listeners, front end, core driver, agent sessions, log store.

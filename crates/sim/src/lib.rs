@@ -1,0 +1,1 @@
+//! The control plane and simulated agents under virtual time with faults.

@@ -1,0 +1,1 @@
+//! Durable key-value state: transactions with a fence, group commit, watch.

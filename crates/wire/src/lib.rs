@@ -1,0 +1,1 @@
+//! Shape tables, the codecs of the AWS protocols, SigV4 and error envelopes.
