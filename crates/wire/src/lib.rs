@@ -1,1 +1,32 @@
-//! Shape tables, the codecs of the AWS protocols, SigV4 and error envelopes.
+//! The AWS protocols: shape tables, codecs, routing, SigV4 and error envelopes.
+//!
+//! A shape is described once, as a constant [`shape::Structure`]; every codec reads and writes every shape through it.
+//! Types come from the generated crate `api`, which names shapes with the macros of this crate.
+
+pub mod decode;
+pub mod encode;
+mod macros;
+pub mod shape;
+
+pub use decode::{Decode, Malformed, Notes, Reader, Violation};
+pub use encode::{Encode, Writer};
+pub use shape::{ErrorTraits, Kind, Member, Operation, Protocol, Service, Structure, TimestampFormat, Type};
+
+/// Free-form JSON, the Smithy `document` type.
+pub type Document = serde_json::Value;
+
+/// Bytes, the Smithy `blob` type.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Blob(pub Vec<u8>);
+
+impl std::fmt::Debug for Blob {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} bytes", self.0.len())
+    }
+}
+
+/// An exception of a service's model.
+pub trait Exception: Encode {
+    fn schema(&self) -> &'static Structure;
+    fn message(&self) -> Option<&str>;
+}
