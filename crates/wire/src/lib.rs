@@ -12,6 +12,8 @@ pub use decode::{Decode, Malformed, Notes, Reader, Violation};
 pub use encode::{Encode, Writer};
 pub use shape::{ErrorTraits, Kind, Member, Operation, Protocol, Service, Structure, TimestampFormat, Type};
 
+pub use stdx::Timestamp;
+
 /// Free-form JSON, the Smithy `document` type.
 pub type Document = serde_json::Value;
 

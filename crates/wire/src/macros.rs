@@ -7,22 +7,22 @@
 /// ```
 #[macro_export]
 macro_rules! structure {
-    ($name:ident { $($field:ident : $need:ident $ty:ty = $member:expr),* $(,)? } $(as $extra:expr)?) => {
+    ($name:ident { $($field:ident : $need:ident $ty:ty = $member:expr),* $(,)? } $(as $($extra:tt)+)?) => {
         #[derive(Clone, Default, PartialEq)]
         pub struct $name { $(pub $field: $crate::slot!($need $ty)),* }
 
+        /// The structure as a type of its own. A static beside the struct of the same name (types and values have
+        /// separate namespaces), because structures may refer to each other in circles, which constants cannot.
+        #[allow(non_upper_case_globals)]
+        pub static $name: $crate::Type = {
+            static MEMBERS: &[$crate::Member] = &[$($member),*];
+            static SCHEMA: $crate::Structure = $crate::schema!($name, MEMBERS $(, $($extra)+)?);
+            $crate::Type::new($crate::Kind::Structure(&SCHEMA))
+        };
+
         impl $name {
             /// The members' names, constraints and traits.
-            pub const SCHEMA: &'static $crate::Structure = {
-                static MEMBERS: &[$crate::Member] = &[$($member),*];
-                static SCHEMA: $crate::Structure = $crate::schema!($name, MEMBERS $(, $extra)?);
-                &SCHEMA
-            };
-            /// The structure as a type of its own, for lists and members.
-            pub const TYPE: &'static $crate::Type = {
-                static TYPE: $crate::Type = $crate::Type::new($crate::Kind::Structure($name::SCHEMA));
-                &TYPE
-            };
+            pub const SCHEMA: &'static $crate::Structure = $name.structure();
         }
 
         impl $crate::Decode for $name {

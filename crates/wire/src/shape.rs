@@ -178,6 +178,16 @@ impl Type {
         Self::new(Kind::Map { key, value, key_name: "key", value_name: "value", flattened: false })
     }
 
+    /// The structure that this type is. Only for types made with [`Kind::Structure`]: anything else fails to compile
+    /// where a constant is made of it.
+    #[allow(clippy::panic)]
+    pub const fn structure(&self) -> &'static Structure {
+        match self.kind {
+            Kind::Structure(structure) => structure,
+            _ => panic!("not a structure"),
+        }
+    }
+
     #[must_use]
     pub const fn min(mut self, min: i64) -> Self {
         self.min = Some(min);
