@@ -1,6 +1,8 @@
 //! What can go wrong with images, told so that the reader knows what to do.
 
-use crate::Digest;
+use crate::{Digest, Platform};
+use std::io;
+use std::path::{Path, PathBuf};
 
 /// Any failure of this crate.
 #[derive(Debug, thiserror::Error)]
@@ -16,4 +18,67 @@ pub enum Error {
     InvalidManifest(String),
     #[error("image configuration invalid: {0}")]
     InvalidConfig(String),
+
+    /// The text is what Fargate prints for an index without the machine's platform.
+    #[error("image Manifest does not contain descriptor matching platform '{wanted}'")]
+    NoMatchingPlatform { wanted: Platform },
+    /// The text is Docker's for a single image of the wrong platform.
+    #[error(
+        "image with reference {reference} was found but its platform ({actual}) does not match the \
+         specified platform ({wanted})"
+    )]
+    WrongPlatform { reference: String, wanted: Platform, actual: Platform },
+
+    #[error("layer {layer}: entry '{entry}' refused: {problem}")]
+    UnsafeEntry { layer: Digest, entry: String, problem: &'static str },
+    #[error("layer {layer} is damaged: {problem}")]
+    DamagedLayer { layer: Digest, problem: String, source: Option<io::Error> },
+    #[error("unpacking a layer needs root: {0} was refused")]
+    NotPermitted(&'static str),
+
+    #[error("no space left on device: {}; free some or choose another data directory", .0.display())]
+    DiskFull(PathBuf),
+    #[error("image store {} is in use by another process", .0.display())]
+    StoreLocked(PathBuf),
+    #[error("cannot {action} {}", path.display())]
+    Io { action: &'static str, path: PathBuf, source: io::Error },
+
+    /// The registry answered with an error of the distribution specification.
+    #[error("{message} ({code}, HTTP {status} from {url})")]
+    Registry { url: String, status: u16, code: String, message: String },
+    #[error("manifest for {0} not found: manifest unknown: Requested image not found")]
+    ManifestUnknown(String),
+    #[error(
+        "pull access denied for {reference}, repository does not exist or may require 'docker login': {message}"
+    )]
+    AccessDenied { reference: String, message: String },
+    #[error("cannot reach registry {host}: {problem}")]
+    Unreachable { host: String, problem: String, source: Option<Box<dyn std::error::Error + Send + Sync>> },
+    #[error("registry {host} broke the protocol: {problem}")]
+    Protocol { host: String, problem: String },
+}
+
+impl Error {
+    /// Wraps an I/O error with what was tried; a full disk gets its own variant.
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| {
+            if is_disk_full(&source) {
+                return Self::DiskFull(path.to_owned());
+            }
+            Self::Io { action, path: path.to_owned(), source }
+        }
+    }
+
+    /// True if the same call may succeed later without anybody changing anything.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } => true,
+            Self::Registry { status, .. } => matches!(status, 408 | 429 | 500 | 502 | 503 | 504),
+            _ => false,
+        }
+    }
+}
+
+pub(crate) fn is_disk_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
