@@ -32,3 +32,10 @@ pub trait Exception: Encode {
     fn schema(&self) -> &'static Structure;
     fn message(&self) -> Option<&str>;
 }
+
+/// SHA-256 of some bytes.
+pub fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let mut out = [0; 32];
+    out.copy_from_slice(ring::digest::digest(&ring::digest::SHA256, bytes).as_ref());
+    out
+}

@@ -214,6 +214,16 @@ macro_rules! exceptions {
             }
         })*
 
+        impl Error {
+            /// The exception of that shape name with a message, if the service has it.
+            pub fn named(name: &str, message: &str) -> Option<Self> {
+                $($(if name == stringify!($name) {
+                    return Some(Self::$name($name { $message: Some(message.to_owned()), ..Default::default() }));
+                })?)*
+                None
+            }
+        }
+
         impl $crate::Exception for Error {
             fn schema(&self) -> &'static $crate::Structure {
                 match self { $(Self::$name(_) => $name::SCHEMA),* }

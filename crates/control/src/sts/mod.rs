@@ -1,0 +1,17 @@
+//! STS.
+
+use crate::call::{Ctx, unbuilt};
+use crate::state::State;
+use crate::tx::Tx;
+use api::sts::{Error, RegionDisabledException, Request, Response, SERVICE};
+
+/// Answers a read-only operation; `None` for the others.
+pub fn query(_state: &State, _ctx: &Ctx<'_>, request: &Request) -> Option<Result<Response, Error>> {
+    let _ = request;
+    None
+}
+
+/// Runs an operation that changes something.
+pub fn execute(_tx: &mut Tx<'_>, _ctx: &mut Ctx<'_>, request: Request) -> Result<Response, Error> {
+    Err(unbuilt(&SERVICE, request.name(), Error::named, |text| RegionDisabledException::new(text).into()))
+}
