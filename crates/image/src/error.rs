@@ -46,8 +46,10 @@ pub enum Error {
     /// The registry answered with an error of the distribution specification.
     #[error("{message} ({code}, HTTP {status} from {url})")]
     Registry { url: String, status: u16, code: String, message: String },
-    #[error("manifest for {0} not found: manifest unknown: Requested image not found")]
-    ManifestUnknown(String),
+    #[error("manifest for {reference} not found: manifest unknown: {message}")]
+    ManifestUnknown { reference: String, message: String },
+    #[error("repository {repository} not found: name unknown: {message}")]
+    RepositoryUnknown { repository: String, message: String },
     #[error(
         "pull access denied for {reference}, repository does not exist or may require 'docker login': {message}"
     )]

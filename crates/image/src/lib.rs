@@ -1,18 +1,26 @@
 //! Container images: digests, references, manifests, distribution client, layer unpacking, content store.
 
+mod client;
 mod collect;
 mod config;
 mod digest;
+mod download;
 mod error;
+mod file_sink;
 mod manifest;
 pub mod media_type;
+mod pull;
 mod reference;
 mod store;
+mod tree;
+mod unpack;
 
+pub use client::{BlobSource, Credentials, HostRule, Hosts};
 pub use collect::Collected;
 pub use config::{ExposedPort, ImageConfig, Protocol};
 pub use digest::{Digest, Hasher};
 pub use error::Error;
 pub use manifest::{Descriptor, ImageManifest, Index, Manifest, Platform};
+pub use pull::{Progress, Puller};
 pub use reference::Reference;
 pub use store::{ContentStore, ImageRecord, StoredImage};

@@ -1,5 +1,6 @@
 //! The machine's content store: image records, small blobs, and unpacked layers ready for overlayfs.
 
+use crate::unpack::unpack;
 use crate::{Digest, Error, ImageConfig, Reference};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -268,8 +269,37 @@ impl ContentStore {
         Ok(Some(dir.join(TREE)))
     }
 
+    /// The lock under which a layer is fetched.
+    pub(crate) fn layer_lock(&self, diff_id: Digest) -> Arc<tokio::sync::Mutex<()>> {
+        let mut state = self.inner.state();
+        if let Some(lock) = state.unpacking.get(&diff_id).and_then(Weak::upgrade) {
+            return lock;
+        }
+        state.unpacking.retain(|_, lock| lock.strong_count() > 0);
+        let lock = Arc::new(tokio::sync::Mutex::new(()));
+        state.unpacking.insert(diff_id, Arc::downgrade(&lock));
+        lock
+    }
+
+    /// Unpacks a layer and moves it to its place; nothing stays behind on failure. `blob` is the layer's digest as
+    /// the registry holds it.
+    pub(crate) fn unpack_layer(&self, blob: Digest, diff_id: Digest, source: File) -> Result<PathBuf, Error> {
+        let staging = self.temporary();
+        make_dir(&staging)?;
+        let unpacked = unpack(blob, source, &staging.join(TREE)).and_then(|unpacked| {
+            diff_id.expect(unpacked.diff_id)?;
+            self.publish_layer(&staging, diff_id, unpacked.size)
+        });
+        if unpacked.is_err()
+            && let Err(error) = remove_tree(&staging)
+        {
+            tracing::warn!(error = %stdx::Chain(&error), "a half-made layer could not be removed");
+        }
+        unpacked
+    }
+
     /// Moves a finished tree to its place. `staging` holds the tree as `fs`.
-    pub(crate) fn publish_layer(&self, staging: &Path, diff_id: Digest, size: u64) -> Result<PathBuf, Error> {
+    fn publish_layer(&self, staging: &Path, diff_id: Digest, size: u64) -> Result<PathBuf, Error> {
         let record = LayerRecord { diff_id, size, boot_id: self.inner.boot_id.clone() };
         let bytes = serde_json::to_vec(&record).unwrap_or_default();
         let path = staging.join(LAYER_RECORD);
@@ -343,7 +373,7 @@ impl ContentStore {
         self.inner.dir.join("blobs").join(digest.hex())
     }
 
-    pub(crate) fn layer_dir(&self, diff_id: Digest) -> PathBuf {
+    fn layer_dir(&self, diff_id: Digest) -> PathBuf {
         self.inner.layers.join(short(diff_id))
     }
 
