@@ -11,6 +11,27 @@ use thiserror::Error;
 #[error("{0}")]
 pub struct Malformed(pub String);
 
+/// How deep a body may nest: far deeper than any shape of the models, far shallower than a thread's stack.
+pub(crate) const DEPTH_MAX: usize = 128;
+
+/// Why a request was not decoded.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum DecodeError {
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    /// The values can be read, but break the model's constraints.
+    #[error("{}", Violation::summary(.0))]
+    Invalid(Vec<Violation>),
+}
+
+/// The value, unless it broke a constraint on the way.
+pub(crate) fn checked<T>(value: T, notes: &mut Notes) -> Result<T, DecodeError> {
+    match std::mem::take(&mut notes.violations) {
+        violations if violations.is_empty() => Ok(value),
+        violations => Err(DecodeError::Invalid(violations)),
+    }
+}
+
 /// Pulls one value after the other out of a request. One implementation per protocol.
 ///
 /// Explicit nulls are reported as absent; unknown members are skipped.
@@ -57,6 +78,14 @@ pub struct Violation {
 }
 
 impl Violation {
+    /// AWS's text for a request with these violations: their number, then a sentence for each.
+    pub fn summary(violations: &[Self]) -> String {
+        let count = violations.len();
+        let plural = if count == 1 { "" } else { "s" };
+        let sentences: Vec<_> = violations.iter().map(Self::sentence).collect();
+        format!("{count} validation error{plural} detected: {}", sentences.join("; "))
+    }
+
     /// AWS's sentence for one violation, without the count that precedes the first.
     pub fn sentence(&self) -> String {
         match &self.value {

@@ -5,10 +5,13 @@
 
 pub mod decode;
 pub mod encode;
+pub mod json;
 mod macros;
+mod number;
 pub mod shape;
+mod time_text;
 
-pub use decode::{Decode, Malformed, Notes, Reader, Violation};
+pub use decode::{Decode, DecodeError, Malformed, Notes, Reader, Violation};
 pub use encode::{Encode, Writer};
 pub use shape::{ErrorTraits, Kind, Member, Operation, Protocol, Service, Structure, TimestampFormat, Type};
 

@@ -1,0 +1,44 @@
+//! AWS JSON 1.0 and 1.1: bodies to shapes and shapes to bodies.
+
+mod reader;
+mod writer;
+
+pub use reader::JsonReader;
+pub use writer::JsonWriter;
+
+use crate::decode::{self, DecodeError};
+use crate::{Decode, Encode, Malformed, Reader, shape};
+
+/// A structure as a JSON body.
+pub fn to_vec(value: &dyn Encode) -> Vec<u8> {
+    let mut writer = JsonWriter::new();
+    value.write(&mut writer, &shape::DOCUMENT);
+    writer.finish()
+}
+
+/// Reads a structure out of a request's body and checks it against the model's constraints.
+pub fn from_slice<T: Decode>(body: &[u8]) -> Result<T, DecodeError> {
+    read(body, |reader| T::read(reader, &shape::DOCUMENT))
+}
+
+/// Reads a structure out of a reply or an agent's message, whose sender vouches for the constraints.
+pub fn from_trusted<T: Decode>(body: &[u8]) -> Result<T, Malformed> {
+    let mut reader = JsonReader::new(body)?;
+    let value = T::read(&mut reader, &shape::DOCUMENT)?;
+    reader.end()?;
+    Ok(value)
+}
+
+/// Reads a body with a function of the caller's, such as a generated `Request::read`.
+pub fn read<T>(
+    body: &[u8],
+    f: impl FnOnce(&mut dyn Reader) -> Result<T, Malformed>,
+) -> Result<T, DecodeError> {
+    let mut reader = JsonReader::new(body)?;
+    let value = f(&mut reader)?;
+    reader.end()?;
+    decode::checked(value, reader.notes())
+}
+
+#[cfg(test)]
+mod tests;
