@@ -283,3 +283,6 @@ fn damaged_or_full(layer: Digest, path: &Path, error: io::Error) -> Error {
     }
     Error::DamagedLayer { layer, problem: error.to_string(), source: Some(error) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,7 @@ mod connection;
 mod hosts;
 
 pub(crate) use auth::{Answer, Session, collect};
-pub(crate) use connection::{Body, Client, bytes_body, empty_body};
+pub(crate) use connection::{Client, bytes_body};
 pub use hosts::{BlobSource, HostRule, Hosts};
 
 /// What proves to a registry who asks.
