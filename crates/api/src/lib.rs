@@ -2,6 +2,8 @@
 //!
 //! `acs` and `tcs` are the two channels between the control plane and a container instance's agent.
 
+pub mod channel;
+
 #[rustfmt::skip]
 pub mod acs;
 #[rustfmt::skip]
