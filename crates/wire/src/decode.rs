@@ -86,6 +86,13 @@ impl Violation {
         format!("{count} validation error{plural} detected: {}", sentences.join("; "))
     }
 
+    /// The same as ECR says it.
+    pub fn ecr_sentence(&self) -> String {
+        let constraint =
+            self.constraint.replace("Member must have value ", "must be ").replace("Member must", "must");
+        format!("Invalid parameter at '{}' failed to satisfy constraint: '{constraint}'", self.path)
+    }
+
     /// AWS's sentence for one violation, without the count that precedes the first.
     pub fn sentence(&self) -> String {
         match &self.value {

@@ -3,16 +3,23 @@
 //! A shape is described once, as a constant [`shape::Structure`]; every codec reads and writes every shape through it.
 //! Types come from the generated crate `api`, which names shapes with the macros of this crate.
 
+pub mod cbor;
 pub mod decode;
 pub mod encode;
+pub mod fault;
+mod form;
 pub mod json;
 mod macros;
 mod number;
+pub mod query;
 pub mod shape;
+pub mod sigv4;
 mod time_text;
+pub mod xml;
 
 pub use decode::{Decode, DecodeError, Malformed, Notes, Reader, Violation};
 pub use encode::{Encode, Writer};
+pub use fault::Fault;
 pub use shape::{ErrorTraits, Kind, Member, Operation, Protocol, Service, Structure, TimestampFormat, Type};
 
 pub use stdx::Timestamp;
