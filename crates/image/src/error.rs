@@ -1,6 +1,6 @@
 //! What can go wrong with images, told so that the reader knows what to do.
 
-use crate::{Digest, Platform};
+use crate::Digest;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -21,13 +21,13 @@ pub enum Error {
 
     /// The text is what Fargate prints for an index without the machine's platform.
     #[error("image Manifest does not contain descriptor matching platform '{wanted}'")]
-    NoMatchingPlatform { wanted: Platform },
+    NoMatchingPlatform { wanted: String },
     /// The text is Docker's for a single image of the wrong platform.
     #[error(
         "image with reference {reference} was found but its platform ({actual}) does not match the \
          specified platform ({wanted})"
     )]
-    WrongPlatform { reference: String, wanted: Platform, actual: Platform },
+    WrongPlatform { reference: String, wanted: String, actual: String },
 
     #[error("layer {layer}: entry '{entry}' refused: {problem}")]
     UnsafeEntry { layer: Digest, entry: String, problem: &'static str },

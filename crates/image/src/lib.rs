@@ -27,5 +27,5 @@ pub use file_body::FileBody;
 pub use manifest::{Descriptor, ImageManifest, Index, Manifest, Platform};
 pub use pull::{Progress, Puller};
 pub use push::Pusher;
-pub use reference::Reference;
+pub use reference::{Reference, is_repository, is_tag};
 pub use store::{ContentStore, ImageRecord, StoredImage};

@@ -72,7 +72,7 @@ impl fmt::Display for Platform {
 /// A parsed manifest of any supported kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Manifest {
-    Image(ImageManifest),
+    Image(Box<ImageManifest>),
     Index(Index),
 }
 
@@ -213,14 +213,14 @@ impl Raw {
         let Some(layers) = self.layers else {
             return Err(Error::InvalidManifest("'layers' is missing".to_owned()));
         };
-        Ok(Manifest::Image(ImageManifest {
+        Ok(Manifest::Image(Box::new(ImageManifest {
             media_type,
             config,
             layers,
             subject: self.subject,
             artifact_type: self.artifact_type.filter(|t| !t.is_empty()),
             annotations: self.annotations,
-        }))
+        })))
     }
 
     fn index(self, media_type: String) -> Result<Manifest, Error> {

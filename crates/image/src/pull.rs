@@ -179,7 +179,7 @@ impl Pull {
     }
 
     /// Follows an index to the manifest for this machine.
-    async fn image(&self, top: Fetched) -> Result<(Fetched, ImageManifest), Error> {
+    async fn image(&self, top: Fetched) -> Result<(Fetched, Box<ImageManifest>), Error> {
         let mut fetched = top;
         // An index may point to an index; two levels are more than anybody builds.
         for _ in 0..3 {
@@ -191,8 +191,9 @@ impl Pull {
                 Manifest::Index(index) => index,
             };
             let wanted = &self.inner.platform;
-            let entry =
-                index.choose(wanted).ok_or_else(|| Error::NoMatchingPlatform { wanted: wanted.clone() })?;
+            let entry = index
+                .choose(wanted)
+                .ok_or_else(|| Error::NoMatchingPlatform { wanted: wanted.to_string() })?;
             fetched = self.manifest(&entry.digest.to_string()).await?;
         }
         Err(Error::InvalidManifest("indexes point to indexes without end".to_owned()))
@@ -239,7 +240,8 @@ impl Pull {
         let (wanted, actual) = (&self.inner.platform, config.platform());
         if !wanted.runs(&actual) {
             let reference = self.session.reference().to_string();
-            return Err(Error::WrongPlatform { reference, wanted: wanted.clone(), actual });
+            let (wanted, actual) = (wanted.to_string(), actual.to_string());
+            return Err(Error::WrongPlatform { reference, wanted, actual });
         }
         Ok(config)
     }

@@ -128,7 +128,7 @@ fn is_v6(text: &str) -> bool {
 }
 
 /// True if `text` may be a tag on the wire (distribution spec).
-pub(crate) fn is_tag(text: &str) -> bool {
+pub fn is_tag(text: &str) -> bool {
     let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
     let bytes = text.as_bytes();
     bytes.len() <= TAG_MAX
@@ -138,7 +138,7 @@ pub(crate) fn is_tag(text: &str) -> bool {
 
 /// True if `text` may be a repository name: components of lower-case alphanumerics with single
 /// separators (`.`, `_`, `__` or any number of `-`) between them.
-pub(crate) fn is_repository(text: &str) -> bool {
+pub fn is_repository(text: &str) -> bool {
     !text.is_empty() && text.split('/').all(is_component)
 }
 

@@ -1,13 +1,14 @@
 //! One conversation with one repository: authorization as the registry asks for it, redirects, errors.
 
 use crate::client::challenge::Challenge;
-use crate::client::connection::{Body, Client, address_to, empty_body};
+use crate::client::connection::{Body, Client, address, bytes_body, empty_body};
 use crate::client::hosts::{BlobSource, Endpoint, Hosts};
 use crate::{Credentials, Error, Reference};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, LOCATION, WWW_AUTHENTICATE};
+use http::header::{AUTHORIZATION, LOCATION, WWW_AUTHENTICATE};
+use http::request::Parts;
 use http::uri::{Authority, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Limited};
@@ -142,15 +143,13 @@ impl Session {
         headers: &HeaderMap,
         body: Body,
     ) -> Result<Answer, Error> {
-        let (origin, host) = self.origin(&url)?;
+        let (origin, parts) = self.head(&method, &url, headers)?;
         let once = Mutex::new(Some(body));
-        let response = self
-            .client
-            .send(&origin, true, || {
-                let body = once.lock().unwrap_or_else(PoisonError::into_inner).take();
-                self.request(&method, &url, &host, headers, body.unwrap_or_else(empty_body))
-            })
-            .await?;
+        let make = || {
+            let body = once.lock().unwrap_or_else(PoisonError::into_inner).take();
+            Request::from_parts(parts.clone(), body.unwrap_or_else(empty_body))
+        };
+        let response = self.client.send(&origin, true, make).await?;
         Ok(Answer { response, url })
     }
 
@@ -161,46 +160,33 @@ impl Session {
         headers: &HeaderMap,
         body: Option<Bytes>,
     ) -> Result<Response<Incoming>, Error> {
-        let (origin, host) = self.origin(url)?;
-        self.client
-            .send(&origin, false, || {
-                let bytes = body.clone().map_or_else(empty_body, crate::client::bytes_body);
-                self.request(method, url, &host, headers, bytes)
-            })
-            .await
+        let (origin, parts) = self.head(method, url, headers)?;
+        let make = || {
+            let body = body.clone().map_or_else(empty_body, bytes_body);
+            Request::from_parts(parts.clone(), body)
+        };
+        self.client.send(&origin, false, make).await
     }
 
-    fn request(
+    /// Where a request goes, and everything of it but the body. Credentials go to the registry itself only.
+    fn head(
         &self,
         method: &Method,
         url: &Uri,
-        host: &Authority,
         headers: &HeaderMap,
-        body: Body,
-    ) -> Request<Body> {
-        let mut request = Request::new(body);
-        *request.method_mut() = method.clone();
-        *request.headers_mut() = headers.clone();
-        if matches!(*method, Method::POST | Method::PUT)
-            && hyper::body::Body::size_hint(request.body()).exact() == Some(0)
-        {
-            request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
-        }
+    ) -> Result<((Scheme, Authority), Parts), Error> {
+        let (origin, host) = self.origin(url)?;
+        let mut parts = address(url, &host)?;
+        parts.method = method.clone();
+        parts.headers.extend(headers.clone());
         if self.is_own(url) {
             let authorization = self.authorization.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            if let Some(value) = authorization {
-                request.headers_mut().insert(AUTHORIZATION, value);
-            }
+            parts.headers.extend(authorization.map(|value| (AUTHORIZATION, value)));
         }
-        let (mut parts, body) = request.into_parts();
-        // `origin` has accepted this URL before.
-        if let Err(error) = address_to(&mut parts, url, host) {
-            tracing::debug!(%error, "a request was built from an unusable URL");
-        }
-        Request::from_parts(parts, body)
+        Ok((origin, parts))
     }
 
-    /// Where a URL is asked, and the host that the request names. Credentials go to the registry's own only.
+    /// Where a URL is asked, and the host that the request names.
     fn origin(&self, url: &Uri) -> Result<((Scheme, Authority), Authority), Error> {
         let (Some(scheme), Some(authority)) = (url.scheme(), url.authority()) else {
             return Err(self.protocol(format!("'{url}' has no host")));
@@ -264,19 +250,11 @@ impl Session {
         if scheme == Scheme::HTTP && self.endpoint.scheme == Scheme::HTTPS {
             return Err(bad("it sends credentials to a token server without TLS".to_owned()));
         }
-        let mut headers = HeaderMap::new();
+        let mut parts = address(&url, &authority)?;
         if let Credentials::Basic { username, password } = &self.credentials {
-            headers.insert(AUTHORIZATION, basic(username, password));
+            parts.headers.insert(AUTHORIZATION, basic(username, password));
         }
-        let make = || {
-            let mut request = Request::new(empty_body());
-            *request.headers_mut() = headers.clone();
-            let (mut parts, body) = request.into_parts();
-            if let Err(error) = address_to(&mut parts, &url, &authority) {
-                tracing::debug!(%error, "a token request was built from an unusable URL");
-            }
-            Request::from_parts(parts, body)
-        };
+        let make = || Request::from_parts(parts.clone(), empty_body());
         let response = self.client.send(&(scheme, authority.clone()), false, make).await?;
         if !response.status().is_success() {
             return Err(self.refused(Answer { response, url: url.clone() }).await);

@@ -4,6 +4,7 @@ use crate::Error;
 use crate::client::hosts::is_loopback;
 use bytes::Bytes;
 use http::header::HOST;
+use http::request::Parts;
 use http::uri::{Authority, Scheme};
 use http::{HeaderValue, Request, Response, Uri};
 use http_body_util::combinators::BoxBody;
@@ -194,15 +195,12 @@ where
     Ok(sender)
 }
 
-/// The request line's path and the `Host` header for a URL that is asked over its own connection.
-pub(crate) fn address_to(
-    request: &mut http::request::Parts,
-    uri: &Uri,
-    host: &Authority,
-) -> Result<(), Error> {
+/// The head of a GET for a URL that is asked over its own connection: the path in the line, the host in the header.
+pub(crate) fn address(uri: &Uri, host: &Authority) -> Result<Parts, Error> {
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     let bad = || Error::Protocol { host: host.to_string(), problem: format!("'{uri}' is no usable URL") };
-    request.uri = path.parse().map_err(|_| bad())?;
-    request.headers.insert(HOST, HeaderValue::from_str(host.as_str()).map_err(|_| bad())?);
-    Ok(())
+    let (mut parts, ()) = Request::new(()).into_parts();
+    parts.uri = path.parse().map_err(|_| bad())?;
+    parts.headers.insert(HOST, HeaderValue::from_str(host.as_str()).map_err(|_| bad())?);
+    Ok(parts)
 }
