@@ -79,9 +79,8 @@ impl Engine {
         &mut self,
         task: &mut Task,
         index: usize,
-        step: Step,
         operation: Operation,
-        deadline: Timestamp,
+        (step, deadline): (Step, Timestamp),
     ) {
         let id = self.run(operation, Waiting::Container(task.order, index));
         task.containers[index].passing.current = Some(Current { id, step, deadline });
@@ -117,12 +116,16 @@ impl Engine {
         };
         let operation =
             Operation::Pull { image: spec.image.clone(), auth: plan.registry.clone(), credentials };
-        self.begin(task, index, Step::Pull, operation, now.after(PULL_LIMIT));
+        self.begin(task, index, operation, (Step::Pull, now.after(PULL_LIMIT)));
         true
     }
 
     /// The execution role's credentials if the pull is to use them; an error while they have not come.
-    fn pull_credentials(&self, task: &Task, index: usize) -> Result<Option<acs::IAMRoleCredentials>, ()> {
+    fn pull_credentials(
+        &self,
+        task: &Task,
+        index: usize,
+    ) -> Result<Option<Box<acs::IAMRoleCredentials>>, ()> {
         let needed = match &task.plan.containers[index].registry {
             Some(RegistryAuth::Ecr { execution_role, .. }) => *execution_role,
             Some(RegistryAuth::SecretsManager { .. }) => true,
@@ -132,12 +135,12 @@ impl Engine {
             return Ok(None);
         }
         let id = task.plan.execution_credentials_id.as_ref();
-        id.and_then(|id| self.credentials.get(id)).cloned().map(Some).ok_or(())
+        id.and_then(|id| self.credentials.get(id)).cloned().map(|c| Some(Box::new(c))).ok_or(())
     }
 
     fn create(&mut self, task: &mut Task, index: usize, now: Timestamp) -> bool {
         let operation = Operation::Create(Box::new(self.spec(task, index)));
-        self.begin(task, index, Step::Create, operation, now.after(CREATE_LIMIT));
+        self.begin(task, index, operation, (Step::Create, now.after(CREATE_LIMIT)));
         true
     }
 
@@ -200,7 +203,7 @@ impl Engine {
             fail(task, index, vanished());
             return true;
         };
-        self.begin(task, index, step, Operation::Start { runtime_id }, now.after(START_LIMIT));
+        self.begin(task, index, Operation::Start { runtime_id }, (step, now.after(START_LIMIT)));
         true
     }
 
@@ -217,13 +220,18 @@ impl Engine {
         let own = task.plan.containers[index].stop_timeout_s.map(|s| Duration::from_secs(u64::from(s)));
         let timeout = own.unwrap_or(self.config.stop_timeout);
         let operation = Operation::Stop { runtime_id, timeout };
-        self.begin(task, index, Step::Stop, operation, now.after(timeout).after(STOP_GRACE));
+        self.begin(task, index, operation, (Step::Stop, now.after(timeout).after(STOP_GRACE)));
         true
     }
 
     pub(crate) fn remove_container(&mut self, task: &mut Task, index: usize, now: Timestamp) {
         if let Some(runtime_id) = task.containers[index].runtime_id.clone() {
-            self.begin(task, index, Step::Remove, Operation::Remove { runtime_id }, now.after(REMOVE_LIMIT));
+            self.begin(
+                task,
+                index,
+                Operation::Remove { runtime_id },
+                (Step::Remove, now.after(REMOVE_LIMIT)),
+            );
         }
     }
 
@@ -343,8 +351,8 @@ fn settle_task(task: &mut Task, now: Timestamp) -> bool {
     let (desired, known) = (task.desired, task.known);
     let all_stopped = task.containers.iter().all(|c| c.known == Status::Stopped);
     let essential_stopped = task.planned().any(|(plan, c)| plan.essential && c.known == Status::Stopped);
-    if all_stopped && task.containers.is_empty() {
-        task.stop(Some("TaskStateError: Agent could not progress task's state to stopped".to_owned()));
+    if task.containers.is_empty() && task.reason.is_none() {
+        task.reason = Some("TaskStateError: Agent could not progress task's state to stopped".to_owned());
     }
     if all_stopped || essential_stopped {
         task.stop(None);

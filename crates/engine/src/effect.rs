@@ -40,7 +40,7 @@ pub enum Input {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
     /// Make this durable. It need not be waited for, except by the [`Effect::Send`]s behind it.
-    Save(Box<Record>),
+    Save(Record),
     /// Send this over ACS once every [`Effect::Save`] before it is durable. If there is no session it is dropped:
     /// the control plane repeats what was not acknowledged.
     Send(AcsMessage),
@@ -56,7 +56,7 @@ pub enum Effect {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Record {
     /// Replaces what was saved of the task with this ARN.
-    Task(Task),
+    Task(Box<Task>),
     /// The task with this ARN is forgotten.
     Forgotten(String),
     /// The highest number of a manifest or payload seen.
@@ -67,7 +67,7 @@ pub enum Record {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Operation {
     /// Ends in [`Outcome::Pulled`].
-    Pull { image: String, auth: Option<RegistryAuth>, credentials: Option<acs::IAMRoleCredentials> },
+    Pull { image: String, auth: Option<RegistryAuth>, credentials: Option<Box<acs::IAMRoleCredentials>> },
     /// Ends in [`Outcome::Created`].
     Create(Box<ContainerSpec>),
     /// Ends in [`Outcome::Started`].

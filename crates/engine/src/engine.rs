@@ -263,7 +263,7 @@ impl Engine {
             return;
         }
         if std::mem::take(&mut task.passing.unsaved) {
-            self.effects.push(Effect::Save(Box::new(Record::Task(task.clone()))));
+            self.effects.push(Effect::Save(Record::Task(Box::new(task.clone()))));
         }
         task.passing.wake = self.next_wake(&task, now);
         self.timers.extend(task.passing.wake.map(|at| (at, key)));
@@ -288,7 +288,7 @@ impl Engine {
         if let Some(id) = &task.plan.execution_credentials_id {
             self.credentials.remove(id);
         }
-        self.effects.push(Effect::Save(Box::new(Record::Forgotten(task.arn().to_owned()))));
+        self.effects.push(Effect::Save(Record::Forgotten(task.arn().to_owned())));
     }
 
     /// The least of all moments at which the task has something to do.

@@ -229,7 +229,7 @@ impl Engine {
     fn raise_timeline(&mut self, number: i64) {
         if number > self.timeline {
             self.timeline = number;
-            self.effects.push(Effect::Save(Box::new(Record::Timeline(number))));
+            self.effects.push(Effect::Save(Record::Timeline(number)));
         }
     }
 }

@@ -20,7 +20,7 @@ impl Checkpoint {
     pub fn apply(&mut self, record: Record) {
         match record {
             Record::Task(task) => {
-                self.tasks.insert(task.arn().to_owned(), task);
+                self.tasks.insert(task.arn().to_owned(), *task);
             }
             Record::Forgotten(arn) => {
                 self.tasks.remove(&arn);
@@ -32,7 +32,7 @@ impl Checkpoint {
     /// The fewest records that lead to this checkpoint.
     pub fn records(&self) -> impl Iterator<Item = Record> {
         let timeline = (self.timeline > 0).then_some(Record::Timeline(self.timeline));
-        timeline.into_iter().chain(self.tasks.values().cloned().map(Record::Task))
+        timeline.into_iter().chain(self.tasks.values().map(|task| Record::Task(Box::new(task.clone()))))
     }
 
     pub(crate) fn into_tasks(self) -> impl Iterator<Item = Task> {
