@@ -73,7 +73,7 @@ impl fmt::Display for Platform {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Manifest {
     Image(Box<ImageManifest>),
-    Index(Index),
+    Index(Box<Index>),
 }
 
 /// One image: a configuration and layers, lowest first.
@@ -232,13 +232,13 @@ impl Raw {
         let Some(manifests) = self.manifests else {
             return Err(Error::InvalidManifest("'manifests' is missing".to_owned()));
         };
-        Ok(Manifest::Index(Index {
+        Ok(Manifest::Index(Box::new(Index {
             media_type,
             manifests,
             subject: self.subject,
             artifact_type: self.artifact_type.filter(|t| !t.is_empty()),
             annotations: self.annotations,
-        }))
+        })))
     }
 }
 

@@ -1,0 +1,13 @@
+//! The registry over real sockets: raw requests, our own client, and skopeo.
+
+mod auth;
+mod catalog;
+mod disk;
+mod http_client;
+mod layers;
+mod lists;
+mod manifests;
+mod pull;
+mod server;
+mod skopeo;
+mod uploads;

@@ -1,0 +1,1 @@
+//! Our own puller against our own registry.
