@@ -86,10 +86,14 @@ impl Violation {
         format!("{count} validation error{plural} detected: {}", sentences.join("; "))
     }
 
-    /// The same as ECR says it.
+    /// The same as ECR says it, which reports the first violation only.
     pub fn ecr_sentence(&self) -> String {
         let constraint =
-            self.constraint.replace("Member must have value ", "must be ").replace("Member must", "must");
+            self.constraint.trim_start_matches("Member ").replace("must have value ", "must be ");
+        let constraint = match constraint.strip_prefix("must satisfy regular expression pattern: ") {
+            Some(pattern) => format!("must satisfy regular expression '{pattern}'"),
+            None => constraint,
+        };
         format!("Invalid parameter at '{}' failed to satisfy constraint: '{constraint}'", self.path)
     }
 

@@ -12,6 +12,8 @@ pub mod json;
 mod macros;
 mod number;
 pub mod query;
+mod reply;
+pub mod route;
 pub mod shape;
 pub mod sigv4;
 mod time_text;

@@ -202,6 +202,11 @@ impl Signed {
     }
 }
 
+/// The service in the credential scope of a request, if it carries a readable signature.
+pub(crate) fn scope_service(parts: &Parts<'_>) -> Option<String> {
+    Some(Signed::parse(parts).ok()??.service)
+}
+
 /// The hash that the signature covers. A hash in the header must be the body's.
 fn payload_hash(parts: &Parts<'_>, body: &[u8], is_presigned: bool) -> Result<String, Fault> {
     let declared = parts.headers.get("x-amz-content-sha256").and_then(|v| v.to_str().ok());

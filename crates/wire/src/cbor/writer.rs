@@ -9,13 +9,20 @@ use stdx::Timestamp;
 #[derive(Debug, Default)]
 pub struct CborWriter {
     out: Vec<u8>,
+    /// An error's code, to be written as `__type` in front of the outermost structure's members.
+    code: Option<String>,
 }
 
 const BREAK: u8 = 0xff;
 
 impl CborWriter {
     pub fn new() -> Self {
-        Self { out: Vec::with_capacity(1024) }
+        Self { out: Vec::with_capacity(1024), code: None }
+    }
+
+    /// For an error's members.
+    pub(crate) fn for_error(code: &str) -> Self {
+        Self { code: Some(code.to_owned()), ..Self::new() }
     }
 
     /// The bytes written so far.
@@ -49,6 +56,10 @@ impl CborWriter {
 impl Writer for CborWriter {
     fn begin_structure(&mut self, _: &'static Structure) {
         self.out.push(0xbf);
+        if let Some(code) = self.code.take() {
+            self.string("__type");
+            self.string(&code);
+        }
     }
 
     fn member(&mut self, member: &'static Member) {

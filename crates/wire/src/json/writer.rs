@@ -12,11 +12,18 @@ use stdx::Timestamp;
 #[derive(Debug, Default)]
 pub struct JsonWriter {
     out: Vec<u8>,
+    /// An error's code, to be written as `__type` in front of the outermost structure's members.
+    code: Option<String>,
 }
 
 impl JsonWriter {
     pub fn new() -> Self {
-        Self { out: Vec::with_capacity(1024) }
+        Self { out: Vec::with_capacity(1024), code: None }
+    }
+
+    /// For an error's members.
+    pub(crate) fn for_error(code: &str) -> Self {
+        Self { code: Some(code.to_owned()), ..Self::new() }
     }
 
     /// The text written so far.
@@ -36,18 +43,15 @@ impl JsonWriter {
         // Writing to a vector cannot fail.
         write!(self.out, "{value}").unwrap_or_default();
     }
-
-    /// `{"__type": …` and a message, for replies that no shape describes.
-    pub(crate) fn name(&mut self, key: &str) {
-        self.separate();
-        self.string(key);
-        self.out.push(b':');
-    }
 }
 
 impl Writer for JsonWriter {
     fn begin_structure(&mut self, _: &'static Structure) {
         self.out.push(b'{');
+        if let Some(code) = self.code.take() {
+            self.key("__type");
+            self.string(&code);
+        }
     }
 
     fn member(&mut self, member: &'static Member) {
@@ -79,7 +83,9 @@ impl Writer for JsonWriter {
     }
 
     fn key(&mut self, key: &str) {
-        self.name(key);
+        self.separate();
+        self.string(key);
+        self.out.push(b':');
     }
 
     fn end_map(&mut self) {
