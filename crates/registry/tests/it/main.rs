@@ -3,6 +3,7 @@
 mod auth;
 mod catalog;
 mod disk;
+mod faulty;
 mod http_client;
 mod layers;
 mod lists;
