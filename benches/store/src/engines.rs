@@ -25,14 +25,23 @@ pub fn open(name: &str, path: &Path) -> Outcome<Box<dyn Engine>> {
 
 struct Own(store::Journal, store::Fence);
 
+pub fn own(path: &Path) -> Outcome<(store::Journal, store::Fence)> {
+    let mut store = store::Journal::open(path, store::Options::default())?.store;
+    match store::Store::acquire(&mut store, &store::Holder("bench".to_owned()), stdx::Timestamp(0))? {
+        store::Lease::Granted(fence) => Ok((store, fence)),
+        store::Lease::HeldBy(_) => Err("held".into()),
+    }
+}
+
+pub fn committer(path: &Path) -> Outcome<store::Committer> {
+    let (store, fence) = own(path)?;
+    Ok(store::Committer::start(Box::new(store), fence, 8 << 20)?)
+}
+
 impl Own {
     fn open(path: &Path) -> Outcome<Self> {
-        use store::Store;
-        let mut store = store::Journal::open(path, store::Options::default())?.store;
-        match store.acquire(&store::Holder("bench".to_owned()), stdx::Timestamp(0))? {
-            store::Lease::Granted(fence) => Ok(Self(store, fence)),
-            store::Lease::HeldBy(_) => Err("held".into()),
-        }
+        let (store, fence) = own(path)?;
+        Ok(Self(store, fence))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Compares engines for the embedded store: the same batches, interleaved, medians.
 //!
-//! `cargo run --release --manifest-path benches/store/Cargo.toml -- DIR [commits|recovery|overwrite|memory|damage] [ROUNDS]`
+//! `cargo run --release --manifest-path benches/store/Cargo.toml -- DIR [commits|recovery|overwrite|memory|own|damage] [ROUNDS]`
 
 mod engines;
 
@@ -257,10 +257,84 @@ fn check(dir: &Path, name: &str) -> Outcome<()> {
     Ok(())
 }
 
+/// Threads that each wait for their own record, through the committer.
+fn group_commit(dir: &Path) -> Outcome<()> {
+    for threads in [1, 8, 64] {
+        let path = fresh(dir, "group")?;
+        let committer = engines::committer(&path)?;
+        let (done, begin) = (std::sync::atomic::AtomicU64::new(0), Instant::now());
+        let mut times: Vec<f64> = std::thread::scope(|scope| {
+            let work = |thread: u64| {
+                let (committer, done) = (&committer, &done);
+                move || {
+                    let mut times = Vec::new();
+                    while begin.elapsed() < Duration::from_secs(3) {
+                        let n = done.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                        let record = store::Record::put(key(n), value(n ^ thread));
+                        let began = Instant::now();
+                        let durable = committer.submit(vec![record]).and_then(|s| committer.wait(s));
+                        durable.expect("a commit");
+                        times.push(began.elapsed().as_secs_f64() * 1e3);
+                    }
+                    times
+                }
+            };
+            let all: Vec<_> = (0..threads).map(|thread| scope.spawn(work(thread))).collect();
+            all.into_iter().flat_map(|thread| thread.join().expect("no panic")).collect()
+        });
+        times.sort_by(f64::total_cmp);
+        let rate = times.len() as f64 / begin.elapsed().as_secs_f64();
+        let at = |part: usize| times[times.len() * part / 100];
+        println!(
+            "group commit {threads:>2} threads {rate:.0} records/s p50 {:.3} ms p99 {:.3} ms",
+            at(50),
+            at(99)
+        );
+        drop(committer);
+        fs::remove_dir_all(path)?;
+    }
+    Ok(())
+}
+
+/// Single commits beside a compaction of 500 MiB.
+fn while_compacting(dir: &Path) -> Outcome<()> {
+    let path = fresh(dir, "journal")?;
+    fill("journal", &path, 1_000_000, 1)?;
+    let (mut store, fence) = engines::own(&path)?;
+    let monitor = store.monitor();
+    store::Store::compact(&mut store)?;
+    let (begin, mut times) = (Instant::now(), Vec::new());
+    while monitor.status().compacting {
+        let n = times.len() as u64;
+        let began = Instant::now();
+        store::Store::commit(&mut store, fence, &[store::Record::put(key(n), value(n))])?;
+        times.push(began.elapsed().as_secs_f64() * 1e3);
+    }
+    let seconds = begin.elapsed().as_secs_f64();
+    let (count, most) = (times.len(), times.iter().copied().fold(0.0, f64::max));
+    times.sort_by(f64::total_cmp);
+    let (p50, p99) = (times[count / 2], times[count * 99 / 100]);
+    println!(
+        "compaction of 1000000 records {seconds:.2} s, {count} commits meanwhile, p50 {p50:.3} ms p99 {p99:.3} ms most {most:.3} ms"
+    );
+    drop(store);
+    let (seconds, count) = load("journal", &path)?;
+    println!("open and load of {count} records from a snapshot {seconds:.3} s");
+    fs::remove_dir_all(path)?;
+    let path = fresh(dir, "journal")?;
+    fill("journal", &path, 100_000, 1)?;
+    open("journal", &path)?.settle()?;
+    let (seconds, count) = load("journal", &path)?;
+    println!("open and load of {count} records from a snapshot {seconds:.3} s");
+    Ok(fs::remove_dir_all(path)?)
+}
+
 fn main() -> Outcome<()> {
     let mut words = std::env::args().skip(1);
     let dir = PathBuf::from(
-        words.next().ok_or("usage: store-bench DIR [commits|recovery|overwrite|memory|damage] [ROUNDS]")?,
+        words
+            .next()
+            .ok_or("usage: store-bench DIR [commits|recovery|overwrite|memory|own|damage] [ROUNDS]")?,
     );
     let what = words.next().unwrap_or_else(|| "all".to_owned());
     match &*what {
@@ -284,6 +358,10 @@ fn main() -> Outcome<()> {
         for name in NAMES {
             println!("memory {name:<8} {}", again(&dir, "rss", name)?);
         }
+    }
+    if matches!(&*what, "own" | "all") {
+        group_commit(&dir)?;
+        while_compacting(&dir)?;
     }
     if matches!(&*what, "damage" | "all") {
         compare_damage(&dir)?;

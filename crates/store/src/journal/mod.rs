@@ -173,7 +173,7 @@ impl Journal {
             self.stopped = Some(reason.clone());
             return StoreError::Ambiguous { reason };
         }
-        if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) {
+        if is_full(&error) {
             return StoreError::Full { file: path.clone(), source: error };
         }
         self.stopped = Some(format!("writing {} failed: {error}", path.display()));
@@ -247,9 +247,9 @@ impl Journal {
         let state = self.shared.lock();
         let bytes = state.journal_bytes();
         let worth = bytes >= self.options.compact_at.max(state.snapshot_bytes);
-        let busy = state.compacting;
+        let wait = state.compacting || state.trouble.is_some() && bytes < self.retry_at;
         drop(state);
-        if !worth || busy || bytes < self.retry_at {
+        if !worth || wait {
             return;
         }
         self.retry_at = bytes.saturating_add(self.options.compact_at);
@@ -257,6 +257,10 @@ impl Journal {
             self.shared.lock().trouble = Some(Chain(&error).to_string());
         }
     }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }
 
 impl Store for Journal {
@@ -302,7 +306,12 @@ impl Store for Journal {
         let mut state = self.shared.lock();
         let mut manifest = state.manifest.clone();
         manifest.epoch += 1;
-        manifest.save(&self.directory)?;
+        match manifest.save(&self.directory) {
+            // Whoever starts on a full disk has to get in to make room. The number is then only in memory, which is
+            // enough: an earlier process's fences count for nothing here.
+            Err(StoreError::Io { source, .. }) if is_full(&source) => {}
+            saved => saved?,
+        }
         let fence = Fence(manifest.epoch);
         state.manifest = manifest;
         drop(state);
