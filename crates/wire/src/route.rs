@@ -22,6 +22,11 @@ pub struct Route {
 }
 
 impl Route {
+    /// A route that no request's line and headers led to, such as a test's.
+    pub fn new(service: &'static Service, operation: usize, protocol: Protocol) -> Self {
+        Self { service, operation, protocol, is_query_mode: false, parameters: None }
+    }
+
     /// The operation's model.
     pub fn model(&self) -> &'static Operation {
         &self.service.operations[self.operation]

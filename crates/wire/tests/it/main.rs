@@ -1,0 +1,8 @@
+//! The codecs as a client sees them.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails by panicking")]
+
+mod dynamic;
+mod model;
+mod vectors;
+mod xml_tree;
