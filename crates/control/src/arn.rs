@@ -60,6 +60,43 @@ impl<'a> Arn<'a> {
     }
 }
 
+/// What the resource part of an ECS ARN names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Resource {
+    Cluster(ClusterId),
+    TaskDefinition(TaskDefinitionId),
+    ContainerInstance(ClusterId, InstanceId),
+    Task(ClusterId, TaskId),
+    /// A task, container instance or service in the form from before 2018, without its cluster.
+    ShortForm,
+    /// A kind of resource without a type of its own here: its name.
+    Other(String),
+}
+
+impl Resource {
+    /// Reads the part behind the account; `None` if it is not of the form of its kind.
+    pub fn parse(scope: Scope, resource: &str) -> Option<Self> {
+        let (kind, rest) = resource.split_once('/')?;
+        let nested = || {
+            let (cluster, id) = rest.split_once('/')?;
+            Some((ClusterId { scope, name: cluster.to_owned() }, id))
+        };
+        match kind {
+            "cluster" => Some(Self::Cluster(ClusterId { scope, name: rest.to_owned() })),
+            "task-definition" => {
+                let (family, revision) = rest.split_once(':')?;
+                let revision = revision.parse().ok()?;
+                Some(Self::TaskDefinition(TaskDefinitionId { scope, family: family.to_owned(), revision }))
+            }
+            "task" | "container-instance" | "service" if !rest.contains('/') => Some(Self::ShortForm),
+            "task" => nested().and_then(|(cluster, id)| Some(Self::Task(cluster, TaskId::parse(id)?))),
+            "container-instance" => nested()
+                .and_then(|(cluster, id)| Some(Self::ContainerInstance(cluster, InstanceId::parse(id)?))),
+            _ => Some(Self::Other(kind.to_owned())),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,6 +3,7 @@
 use crate::core::Settings;
 use crate::state::{AccountId, Scope};
 use stdx::{Rng, Timestamp};
+use wire::Fault;
 
 /// Who calls: the identity behind the access key that signed the request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +39,13 @@ pub enum ApiError {
     Ecr(api::ecr::Error),
     Logs(api::logs::Error),
     Sts(api::sts::Error),
+    /// One that the operation's model does not list, or lists without a member for its text.
+    Fault(Fault),
+}
+
+/// A fault with a text.
+pub(crate) fn fault(status: u16, code: &'static str, text: &str) -> ApiError {
+    ApiError::Fault(Fault::new(code, status, text))
 }
 
 macro_rules! sums {
@@ -68,25 +76,38 @@ macro_rules! sums {
             }
         }
 
-        impl wire::Encode for ApiError {
-            fn write(&self, writer: &mut dyn wire::Writer, ty: &'static wire::Type) {
-                match self { $(Self::$variant(error) => error.write(writer, ty)),* }
-            }
-        }
-
-        impl wire::Exception for ApiError {
-            fn schema(&self) -> &'static wire::Structure {
-                match self { $(Self::$variant(error) => error.schema()),* }
+        impl ApiError {
+            /// What goes over the wire: a modelled exception, or a fault.
+            pub fn into_exception(self) -> Result<Box<dyn wire::Exception + Send>, Fault> {
+                match self {
+                    $(Self::$variant(error) => Ok(Box::new(error)),)*
+                    Self::Fault(fault) => Err(fault),
+                }
             }
 
-            fn message(&self) -> Option<&str> {
-                match self { $(Self::$variant(error) => error.message()),* }
+            /// The name on the wire.
+            pub fn code(&self) -> &'static str {
+                match self {
+                    $(Self::$variant(error) => {
+                        let schema = wire::Exception::schema(error);
+                        schema.error.map_or(schema.name, |traits| traits.code)
+                    })*
+                    Self::Fault(fault) => fault.code,
+                }
+            }
+
+            /// The text for the user.
+            pub fn message(&self) -> Option<&str> {
+                match self {
+                    $(Self::$variant(error) => wire::Exception::message(error),)*
+                    Self::Fault(fault) => Some(&fault.message),
+                }
             }
         }
 
         impl std::fmt::Display for ApiError {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                match self { $(Self::$variant(error) => error.fmt(f)),* }
+                match self { $(Self::$variant(error) => error.fmt(f),)* Self::Fault(fault) => fault.fmt(f) }
             }
         }
     };
@@ -121,7 +142,7 @@ const UNBUILT: &[&str] = &[
 pub(crate) fn unbuilt<E>(
     service: &wire::Service,
     operation: &str,
-    named: impl Fn(&str, &str) -> Option<E>,
+    named: impl Fn(&'static str, &str) -> Option<E>,
     otherwise: impl Fn(String) -> E,
 ) -> E {
     let text = format!("{operation} is not available in this version of Wharf.");
@@ -145,6 +166,22 @@ pub struct Ctx<'a> {
     pub rng: Rng,
     /// For keys and tokens; never recorded.
     pub secrets: Rng256,
+}
+
+impl Ctx<'_> {
+    /// What everything beside operations needs of it.
+    pub(crate) fn env(&mut self) -> Env<'_> {
+        Env { now: self.now, settings: self.settings, rng: &mut self.rng, secrets: &mut self.secrets }
+    }
+}
+
+/// What a step that is no call may know besides the state.
+#[derive(Debug)]
+pub struct Env<'a> {
+    pub now: Timestamp,
+    pub settings: &'a Settings,
+    pub rng: &'a mut Rng,
+    pub secrets: &'a mut Rng256,
 }
 
 /// Bytes from the operating system for secrets of one step, stretched as needed.

@@ -1,12 +1,11 @@
 //! The machine: inputs in, replies, changes and messages out.
 
-use crate::call::{ApiError, ApiResponse, Call, Ctx, Rng256};
+use crate::call::{ApiError, ApiResponse, Call, Ctx, Env, Rng256};
 use crate::session::{self, ConnectionId, SessionEvent};
 use crate::state::sts::AccessKey;
-use crate::state::{Change, Key, State};
+use crate::state::{Change, Row, State};
 use crate::tx::Tx;
 use crate::{ecr, ecs, logs, reconcile, sts};
-use std::collections::BTreeSet;
 use std::time::Duration;
 use stdx::{Rng, Timestamp};
 
@@ -29,7 +28,7 @@ pub struct Limits {
     pub retention: Duration,
     /// How long an idempotency token is remembered.
     pub client_token: Duration,
-    /// How long an unfinished layer upload is kept.
+    /// How long an unfinished layer upload is kept, and a layer that no image needs.
     pub layer_upload: Duration,
 }
 
@@ -67,11 +66,13 @@ pub enum Input {
     Session(SessionEvent),
     /// The moment that the last output asked to be woken at has come, or passed.
     Timer,
+    /// Looks at everything again, as if every task had just changed. Finds nothing to do in a system that is in order.
+    Sweep,
     /// Keeps a credential made outside: the root user's key at the first start.
     PutAccessKey(AccessKey),
-    /// What the registry tells: uploads and pulls that went past the ECR API.
-    Registry(ecr::RegistryEvent),
-    /// Forgets everything.
+    /// What the registry's `/v2/` front wants done.
+    Registry(ecr::Command),
+    /// Forgets everything but permanent access keys, and closes the connections of all agents.
     Reset,
 }
 
@@ -81,6 +82,8 @@ pub struct Output {
     pub changes: Vec<Change>,
     /// Set exactly for [`Input::Call`].
     pub reply: Option<Result<ApiResponse, ApiError>>,
+    /// Set exactly for [`Input::Registry`].
+    pub registry: Option<Result<ecr::Done, ApiError>>,
     pub messages: Vec<Message>,
     /// When [`Input::Timer`] is wanted at the latest.
     pub wake_at: Option<Timestamp>,
@@ -128,19 +131,14 @@ impl Core {
     pub fn step(&mut self, now: Timestamp, entropy: &Entropy, input: Input) -> Output {
         let mut output = match input {
             Input::Call(call) => self.call(now, entropy, *call),
-            Input::Session(event) => self.edit(now, entropy, |tx, rng| session::handle(tx, now, rng, event)),
-            Input::Timer => self.edit(now, entropy, |tx, _| {
-                reconcile::due(tx, now);
-                Vec::new()
-            }),
+            Input::Session(event) => self.edit(now, entropy, |tx, env| session::handle(tx, env, event)),
+            Input::Timer => self.edit(now, entropy, reconcile::due),
+            Input::Sweep => self.edit(now, entropy, session::sweep),
             Input::PutAccessKey(key) => self.edit(now, entropy, |tx, _| {
                 tx.put(key);
                 Vec::new()
             }),
-            Input::Registry(event) => self.edit(now, entropy, |tx, _| {
-                ecr::registry_event(tx, now, event);
-                Vec::new()
-            }),
+            Input::Registry(command) => self.registry(now, command),
             Input::Reset => self.reset(),
         };
         output.wake_at = self.state.next_deadline();
@@ -168,31 +166,49 @@ impl Core {
             tx.undo();
             return Output { reply: Some(result), ..Output::default() };
         }
-        let mut rng = ctx.rng;
-        let changes = tx.commit();
-        let messages = outbox(state, now, &mut rng, &changes);
-        Output { changes, reply: Some(result), messages, wake_at: None }
+        let messages = session::outbox(&mut tx, &mut ctx.env());
+        Output { changes: tx.commit(), reply: Some(result), messages, ..Output::default() }
+    }
+
+    fn registry(&mut self, now: Timestamp, command: ecr::Command) -> Output {
+        let Self { state, settings } = self;
+        let mut tx = Tx::new(state);
+        let result = ecr::apply(&mut tx, now, settings, command);
+        let changes = if result.is_ok() {
+            tx.commit()
+        } else {
+            tx.undo();
+            Vec::new()
+        };
+        Output { changes, registry: Some(result), ..Output::default() }
     }
 
     fn edit(
         &mut self,
         now: Timestamp,
         entropy: &Entropy,
-        change: impl FnOnce(&mut Tx<'_>, &mut Rng) -> Vec<Message>,
+        change: impl FnOnce(&mut Tx<'_>, &mut Env<'_>) -> Vec<Message>,
     ) -> Output {
-        let mut rng = Rng::new(entropy.choices);
+        let (mut rng, mut secrets) = (Rng::new(entropy.choices), entropy.secrets.clone());
+        let mut env = Env { now, settings: &self.settings, rng: &mut rng, secrets: &mut secrets };
         let mut tx = Tx::new(&mut self.state);
-        let mut messages = change(&mut tx, &mut rng);
-        let changes = tx.commit();
-        messages.extend(outbox(&mut self.state, now, &mut rng, &changes));
-        Output { changes, reply: None, messages, wake_at: None }
+        let mut messages = change(&mut tx, &mut env);
+        messages.extend(session::outbox(&mut tx, &mut env));
+        Output { changes: tx.commit(), messages, ..Output::default() }
     }
 
     fn reset(&mut self) -> Output {
-        let changes = self.state.rows().map(|row| Change { key: row.key(), row: None }).collect();
+        // Who may sign requests is the operator's doing, not the state's.
+        let is_kept = |row: &Row| matches!(row, Row::AccessKey(key) if key.expires_at.is_none());
+        let (kept, gone): (Vec<Row>, Vec<Row>) = self.state.rows().partition(is_kept);
+        let messages = self.state.sessions.close_all();
         let sessions = std::mem::take(&mut self.state.sessions);
         self.state = State { sessions, ..State::default() };
-        Output { changes, ..Output::default() }
+        for row in kept {
+            self.state.set(&row.key(), Some(row));
+        }
+        let changes = gone.iter().map(|row| Change { key: row.key(), row: None }).collect();
+        Output { changes, messages, ..Output::default() }
     }
 
     fn ctx<'a>(&'a self, now: Timestamp, entropy: &Entropy, call: &'a Call) -> Ctx<'a> {
@@ -205,17 +221,6 @@ impl Core {
             secrets: entropy.secrets.clone(),
         }
     }
-}
-
-/// What the agents of changed tasks must be told.
-fn outbox(state: &mut State, now: Timestamp, rng: &mut Rng, changes: &[Change]) -> Vec<Message> {
-    let mut instances = BTreeSet::new();
-    for change in changes {
-        if let (Key::Task(_), Some(crate::state::Row::Task(task))) = (&change.key, &change.row) {
-            instances.extend(task.instance);
-        }
-    }
-    instances.into_iter().flat_map(|instance| session::outbox(state, now, rng, instance)).collect()
 }
 
 fn into<A: Into<ApiResponse>, E: Into<ApiError>>(result: Result<A, E>) -> Result<ApiResponse, ApiError> {

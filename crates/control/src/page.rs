@@ -22,14 +22,39 @@ pub fn page<T>(
     filters: &str,
     token: Option<&str>,
 ) -> Result<Page<T>, InvalidToken> {
-    let after = token.map(|token| open(token, filters)).transpose()?;
-    let mut rest = items.filter(|item| after.as_ref().is_none_or(|after| key(item) > *after));
+    let after = position(token, filters)?;
+    Ok(cut(items.filter(|item| after.as_ref().is_none_or(|after| key(item) > *after)), &key, limit, filters))
+}
+
+/// As [`page`], of items that come in the opposite order of their keys.
+pub fn page_descending<T>(
+    items: impl Iterator<Item = T>,
+    key: impl Fn(&T) -> String,
+    limit: usize,
+    filters: &str,
+    token: Option<&str>,
+) -> Result<Page<T>, InvalidToken> {
+    let after = position(token, filters)?;
+    Ok(cut(items.filter(|item| after.as_ref().is_none_or(|after| key(item) < *after)), &key, limit, filters))
+}
+
+/// The key behind which a page begins. A list that can start anywhere starts there, and need not skip what came before.
+pub fn position(token: Option<&str>, filters: &str) -> Result<Option<String>, InvalidToken> {
+    token.map(|token| open(token, filters)).transpose()
+}
+
+fn cut<T>(
+    mut rest: impl Iterator<Item = T>,
+    key: &impl Fn(&T) -> String,
+    limit: usize,
+    filters: &str,
+) -> Page<T> {
     let items: Vec<T> = rest.by_ref().take(limit).collect();
     let next_token = match items.last() {
         Some(last) if rest.next().is_some() => Some(seal(&key(last), filters)),
         _ => None,
     };
-    Ok(Page { items, next_token })
+    Page { items, next_token }
 }
 
 fn seal(key: &str, filters: &str) -> String {

@@ -4,8 +4,9 @@ use super::scope::Scope;
 use super::{Entity, Indexes};
 use api::ecs as model;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::time::Duration;
 use stdx::Timestamp;
 
 /// A tag of any resource; order is the user's.
@@ -104,6 +105,10 @@ impl Entity for TaskDefinition {
 
     fn sequence(&self) -> u64 {
         self.sequence
+    }
+
+    fn index(indexes: &mut Indexes, old: Option<&Self>, new: Option<&Self>) {
+        indexes.tally_definition(old, new);
     }
 }
 
@@ -223,6 +228,7 @@ impl Entity for ContainerInstance {
     fn index(indexes: &mut Indexes, old: Option<&Self>, new: Option<&Self>) {
         let place = |i: &Self| (i.cluster.clone(), (i.sequence, i.id));
         Indexes::relocate(&mut indexes.instances_by_cluster, old.map(place), new.map(place));
+        indexes.tally_instance(old, new);
     }
 }
 
@@ -231,9 +237,43 @@ impl Entity for ContainerInstance {
 pub struct Usage {
     pub cpu_units: i64,
     pub memory_mib: i64,
-    pub ports: BTreeSet<(Transport, u16)>,
+    /// Ports with the number of tasks that hold each: a dynamic port may meet one that was just placed.
+    pub ports: BTreeMap<(Transport, u16), u32>,
     /// Tasks that are not STOPPED.
     pub tasks: usize,
+    /// Of these, the RUNNING ones that are to stay so.
+    pub running: usize,
+    /// Of these, the ones before RUNNING that are to become it.
+    pub pending: usize,
+}
+
+impl Usage {
+    fn take(&mut self, task: &Task) {
+        self.cpu_units += task.demand.cpu_units;
+        self.memory_mib += task.demand.memory_mib;
+        self.tasks += 1;
+        self.running += usize::from(task.is_running());
+        self.pending += usize::from(task.is_pending());
+        for port in &task.demand.ports {
+            *self.ports.entry(*port).or_default() += 1;
+        }
+    }
+
+    fn give_back(&mut self, task: &Task) {
+        self.cpu_units -= task.demand.cpu_units;
+        self.memory_mib -= task.demand.memory_mib;
+        self.tasks -= 1;
+        self.running -= usize::from(task.is_running());
+        self.pending -= usize::from(task.is_pending());
+        for port in &task.demand.ports {
+            if let Some(holders) = self.ports.get_mut(port) {
+                *holders -= 1;
+                if *holders == 0 {
+                    self.ports.remove(port);
+                }
+            }
+        }
+    }
 }
 
 /// A task's place in its life; it only ever moves forward.
@@ -342,7 +382,7 @@ pub struct Binding {
 }
 
 /// An ECS task.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Task {
     pub id: TaskId,
     pub sequence: u64,
@@ -361,6 +401,10 @@ pub struct Task {
     pub tags: Vec<Tag>,
     pub enable_execute_command: bool,
     pub reference_id: Option<String>,
+    /// What the containers act with, if the definition or the overrides name a role for it.
+    pub role_credentials: Option<RoleCredentials>,
+    /// What the agent pulls images and writes logs with.
+    pub execution_role_credentials: Option<RoleCredentials>,
     /// Starts at 1 and grows with every change that emits an event.
     pub version: i64,
     pub created_at: Timestamp,
@@ -396,9 +440,50 @@ pub enum StopCode {
 }
 
 impl Task {
-    /// Whether the task still takes resources of its instance.
+    /// Whether the task has given its resources back.
     pub fn is_stopped(&self) -> bool {
         self.last_status == TaskStatus::Stopped
+    }
+
+    /// Whether runningTasksCount has it: a task that shall stop leaves the counters at once.
+    pub fn is_running(&self) -> bool {
+        self.last_status == TaskStatus::Running && self.desired_status == DesiredStatus::Running
+    }
+
+    /// Whether pendingTasksCount has it.
+    pub fn is_pending(&self) -> bool {
+        self.last_status < TaskStatus::Running && self.desired_status == DesiredStatus::Running
+    }
+
+    /// The instance of which the task takes its demand.
+    fn taking(&self) -> Option<(InstanceId, &Self)> {
+        self.instance.filter(|_| !self.is_stopped()).map(|instance| (instance, self))
+    }
+
+    /// The credentials of its roles, as far as it has any.
+    pub fn credentials(&self) -> impl Iterator<Item = &RoleCredentials> {
+        self.role_credentials.iter().chain(&self.execution_role_credentials)
+    }
+}
+
+/// Temporary credentials that a task's containers, or its agent on their behalf, act with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoleCredentials {
+    /// Part of the URL that containers fetch them from: stays the same for the life of the task.
+    pub credentials_id: String,
+    pub role_arn: String,
+    /// The id of the [`AccessKey`](super::sts::AccessKey).
+    pub access_key: String,
+    pub expires_at: Timestamp,
+}
+
+impl RoleCredentials {
+    /// How long before their end new ones are made.
+    const RENEWAL: Duration = Duration::from_secs(15 * 60);
+
+    /// When new ones are due.
+    pub fn renew_at(&self) -> Timestamp {
+        Timestamp(self.expires_at.0 - i64::try_from(Self::RENEWAL.as_millis()).unwrap_or(0))
     }
 }
 
@@ -414,10 +499,12 @@ impl Entity for Task {
     }
 
     fn deadline(&self) -> Option<Timestamp> {
-        self.forget_at
+        // Credentials are renewed as long as the task lives; a STOPPED task has none.
+        self.forget_at.or_else(|| self.credentials().map(RoleCredentials::renew_at).min())
     }
 
     fn index(indexes: &mut Indexes, old: Option<&Self>, new: Option<&Self>) {
+        indexes.tally_task(old, new);
         let in_cluster = |t: &Self| (t.cluster.clone(), (t.sequence, t.id));
         Indexes::relocate(&mut indexes.tasks_by_cluster, old.map(in_cluster), new.map(in_cluster));
         let on_instance = |t: &Self| t.instance.map(|i| (i, (t.sequence, t.id)));
@@ -426,28 +513,16 @@ impl Entity for Task {
             old.and_then(on_instance),
             new.and_then(on_instance),
         );
-        let taken = |t: &Self| t.instance.filter(|_| !t.is_stopped()).map(|i| (i, t.demand.clone()));
-        let (before, after) = (old.and_then(taken), new.and_then(taken));
-        if before == after {
-            return;
-        }
-        if let Some((instance, demand)) = before
+        if let Some((instance, task)) = old.and_then(Self::taking)
             && let Some(usage) = indexes.usage.get_mut(&instance)
         {
-            usage.cpu_units -= demand.cpu_units;
-            usage.memory_mib -= demand.memory_mib;
-            usage.tasks -= 1;
-            usage.ports.retain(|port| !demand.ports.contains(port));
+            usage.give_back(task);
             if usage.tasks == 0 {
                 indexes.usage.remove(&instance);
             }
         }
-        if let Some((instance, demand)) = after {
-            let usage = indexes.usage.entry(instance).or_default();
-            usage.cpu_units += demand.cpu_units;
-            usage.memory_mib += demand.memory_mib;
-            usage.tasks += 1;
-            usage.ports.extend(demand.ports);
+        if let Some((instance, task)) = new.and_then(Self::taking) {
+            indexes.usage.entry(instance).or_default().take(task);
         }
     }
 }
@@ -488,7 +563,7 @@ pub struct ClientTokenId {
 pub struct ClientToken {
     pub id: ClientTokenId,
     /// The request in the codec's JSON, without the token: a replay must be the same.
-    pub request: Vec<u8>,
+    pub request: String,
     pub tasks: Vec<TaskId>,
     pub forget_at: Timestamp,
 }
@@ -502,5 +577,28 @@ impl Entity for ClientToken {
 
     fn deadline(&self) -> Option<Timestamp> {
         Some(self.forget_at)
+    }
+}
+
+/// A number that outlives the process.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Counter {
+    pub id: CounterId,
+    /// Numbers below this may have been used; they are set aside in blocks, so that not every use is stored.
+    pub reserved: u64,
+}
+
+/// What is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum CounterId {
+    /// Payloads and manifests: an agent drops manifests older than the newest of either.
+    Timeline,
+}
+
+impl Entity for Counter {
+    type Id = CounterId;
+
+    fn id(&self) -> CounterId {
+        self.id
     }
 }

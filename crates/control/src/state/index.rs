@@ -1,7 +1,8 @@
 //! What is derived from the tables and kept true by every change of a row.
 
 use super::Key;
-use super::ecs::{ClusterId, InstanceId, TaskId, Usage};
+use super::ecs::{ClusterId, InstanceId, TaskDefinitionId, TaskId, Usage};
+use super::tally::{Referrers, Tally};
 use std::collections::{BTreeMap, BTreeSet};
 use stdx::Timestamp;
 
@@ -15,6 +16,12 @@ pub struct Indexes {
     pub instances_by_cluster: BTreeMap<ClusterId, BTreeSet<(u64, InstanceId)>>,
     /// What the tasks that are not STOPPED take of each instance.
     pub usage: BTreeMap<InstanceId, Usage>,
+    /// What DescribeClusters counts, so that it need not look at every task.
+    pub tallies: BTreeMap<ClusterId, Tally>,
+    /// Who still needs each task definition.
+    pub referrers: BTreeMap<TaskDefinitionId, Referrers>,
+    /// Which image a tag, a layer, an index or a subject leads to.
+    pub images: super::ecr::ImageIndex,
 }
 
 impl Indexes {

@@ -49,6 +49,8 @@ pub struct LogStreamId {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct LogStream {
     pub id: LogStreamId,
+    /// Names the stream in the event store, so that one made again under its name does not find the old events.
+    pub storage_id: String,
     pub sequence: u64,
     pub created_at: Timestamp,
 }

@@ -9,6 +9,7 @@ pub mod scope;
 pub mod shape;
 pub mod sts;
 pub mod table;
+pub mod tally;
 
 pub use index::Indexes;
 pub use scope::{AccountId, Region, Scope};
@@ -114,14 +115,16 @@ tables! {
     account_settings: AccountSetting(ecs::AccountSetting) = 6,
     /// What idempotency tokens stand for.
     client_tokens: ClientToken(ecs::ClientToken) = 7,
+    /// Numbers that must keep growing over restarts.
+    counters: Counter(ecs::Counter) = 8,
     /// ECR repositories.
     repositories: Repository(ecr::Repository) = 20,
     /// ECR images by repository and digest.
     images: Image(ecr::Image) = 21,
     /// Layers that a repository holds.
     layers: Layer(ecr::Layer) = 22,
-    /// Layer uploads under way.
-    layer_uploads: LayerUpload(ecr::LayerUpload) = 23,
+    /// ECR registries: one an account and Region.
+    registries: Registry(ecr::Registry) = 24,
     /// CloudWatch log groups.
     log_groups: LogGroup(logs::LogGroup) = 40,
     /// CloudWatch log streams.
@@ -174,6 +177,7 @@ impl State {
 
     /// The earliest moment at which something is due.
     pub fn next_deadline(&self) -> Option<Timestamp> {
-        self.indexes.deadlines.first().map(|(at, _)| *at)
+        let entity = self.indexes.deadlines.first().map(|(at, _)| *at);
+        entity.into_iter().chain(self.sessions.next_deadline()).min()
     }
 }

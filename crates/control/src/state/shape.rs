@@ -10,5 +10,5 @@ pub fn serialize<T: Encode, S: Serializer>(value: &T, serializer: S) -> Result<S
 
 pub fn deserialize<'de, T: Decode, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
     let json = String::deserialize(deserializer)?;
-    wire::json::from_slice(json.as_bytes()).map_err(D::Error::custom)
+    wire::json::from_trusted(json.as_bytes()).map_err(D::Error::custom)
 }
