@@ -39,6 +39,8 @@ pub enum StartError {
     Refused(String),
     #[error("the operating system gives no randomness")]
     Entropy,
+    #[error("cannot open the log store {directory}")]
+    Logs { directory: PathBuf, source: logs::Error },
     #[error("cannot open the registry's blob store")]
-    Blobs(#[source] std::io::Error),
+    Blobs(#[source] registry::StoreError),
 }

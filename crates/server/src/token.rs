@@ -9,11 +9,7 @@ use control::Principal;
 use control::state::{AccountId, Region, Scope};
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
 use stdx::Timestamp;
-
-/// How long a token is good (ECR user guide, "Private registry authentication").
-pub(crate) const LIFETIME: Duration = Duration::from_secs(12 * 3600);
 
 /// Marks the version of the box.
 const CONTEXT: &[u8] = b"wharf ecr token 1";
@@ -35,13 +31,13 @@ pub(crate) struct Token {
 }
 
 impl Token {
-    pub(crate) fn new(scope: Scope, principal: &Principal, now: Timestamp) -> Self {
+    pub(crate) fn new(scope: Scope, principal: &Principal, expires_at: Timestamp) -> Self {
         Self {
             scope,
             account: principal.account,
             arn: principal.arn.clone(),
             user_id: principal.user_id.clone(),
-            expires_at: now.after(LIFETIME),
+            expires_at,
         }
     }
 

@@ -1,0 +1,147 @@
+//! `wharf up`: the whole system in one process, in the foreground.
+
+use crate::cli::{Driver, OnExit, Up};
+use crate::env::chosen_key;
+use crate::place::{Endpoint, Place};
+use agent::{AgentConfig, Credentials};
+use anyhow::{Context, Result, bail};
+use runtime::Runtime;
+use server::{AccountId, Region, RootKey, Server, ServerConfig};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// A Wharf that runs in this process.
+pub(crate) struct Wharf {
+    server: Server,
+    agent: Option<RunningAgent>,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) root_key: RootKey,
+}
+
+struct RunningAgent {
+    end: watch::Sender<bool>,
+    running: JoinHandle<Result<(), agent::AgentError>>,
+}
+
+/// Starts, serves until a signal comes, and stops cleanly.
+pub(crate) async fn run(arguments: &Up) -> Result<()> {
+    let mut wharf = Wharf::start(arguments).await?;
+    if let Some(path) = &arguments.ready_file {
+        std::fs::write(path, format!("{}\n", wharf.endpoint.url))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    tracing::info!(url = %wharf.endpoint.url, "Wharf is up; point the AWS CLI at it with: eval \"$(wharf env)\"");
+    let ended = tokio::select! {
+        signal = signal() => signal,
+        failed = wharf.agent_ended() => failed,
+    };
+    tracing::info!("stopping");
+    wharf.stop().await;
+    ended
+}
+
+impl Wharf {
+    /// Starts the server, makes the cluster `default`, and starts an agent for this machine in it.
+    pub(crate) async fn start(arguments: &Up) -> Result<Self> {
+        let region = Region::parse(&arguments.region)
+            .with_context(|| format!("{:?} is not a Region: lower-case letters, digits and hyphens", arguments.region))?;
+        let account = AccountId::parse(&arguments.account)
+            .with_context(|| format!("{:?} is not an account: twelve digits", arguments.account))?;
+        let data = arguments.place.data();
+        // A driver that cannot work here says so before anything is started.
+        let runtime = if arguments.no_agent { None } else { Some(open_runtime(arguments.runtime, &data).await?) };
+        std::fs::create_dir_all(&data).with_context(|| format!("cannot make {}", data.display()))?;
+        let root_key = chosen_key().map_or_else(|| RootKey::kept(&data), Ok)?;
+        let server = Server::start(ServerConfig {
+            data: data.clone(),
+            listen: arguments.listen,
+            account,
+            region,
+            registry_host: arguments.registry_host.clone(),
+            root_key: root_key.clone(),
+            any_credentials: arguments.any_credentials,
+        })
+        .await?;
+        server.create_default_cluster().await?;
+        let endpoint = Endpoint { url: format!("http://{}", reachable(server.address())), region: arguments.region.clone() };
+        arguments.place.write_endpoint(&endpoint)?;
+        let agent = runtime.map(|runtime| {
+            let mut config = agent_config(&endpoint, &root_key, &arguments.place);
+            config.on_exit = on_exit(arguments.on_exit);
+            start_agent(config, runtime)
+        });
+        Ok(Self { server, agent, endpoint, root_key })
+    }
+
+    /// Ends when the agent does, which it does by itself only when it failed.
+    pub(crate) async fn agent_ended(&mut self) -> Result<()> {
+        match &mut self.agent {
+            Some(agent) => match (&mut agent.running).await {
+                Ok(Ok(())) => bail!("the agent has ended"),
+                Ok(Err(error)) => Err(error).context("the agent has ended"),
+                Err(error) => Err(error).context("the agent broke down"),
+            },
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Ends the agent first, so that the control plane learns what becomes of its tasks.
+    pub(crate) async fn stop(self) {
+        if let Some(agent) = self.agent {
+            agent.end.send_replace(true);
+            if !agent.running.is_finished()
+                && let Ok(Err(error)) = agent.running.await
+            {
+                tracing::error!(error = %stdx::Chain(&error), "the agent did not end cleanly");
+            }
+        }
+        self.server.stop().await;
+    }
+}
+
+fn start_agent(config: AgentConfig, runtime: Arc<dyn Runtime>) -> RunningAgent {
+    let (end, ended) = watch::channel(false);
+    RunningAgent { end, running: tokio::spawn(agent::run(config, runtime, ended)) }
+}
+
+fn agent_config(endpoint: &Endpoint, key: &RootKey, place: &Place) -> AgentConfig {
+    let credentials = Credentials {
+        access_key_id: key.access_key_id.clone(),
+        secret_access_key: key.secret_access_key.clone(),
+        session_token: None,
+    };
+    AgentConfig::new(endpoint.url.clone(), endpoint.region.clone(), credentials, place.data().join("agent"))
+}
+
+/// The address under which clients on this machine reach the listener.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() { SocketAddr::from(([127, 0, 0, 1], address.port())) } else { address }
+}
+
+pub(crate) fn on_exit(choice: OnExit) -> agent::OnExit {
+    match choice {
+        OnExit::Stop => agent::OnExit::Stop,
+        OnExit::Keep => agent::OnExit::Keep,
+    }
+}
+
+/// Opens the driver that runs containers.
+pub(crate) async fn open_runtime(driver: Driver, data: &Path) -> Result<Arc<dyn Runtime>> {
+    Ok(match driver {
+        Driver::Builtin => Arc::new(runtime::Builtin::open(runtime::BuiltinConfig::new(data.join("runtime"))).await?),
+        Driver::Simulated => Arc::new(runtime::Simulated::new()),
+    })
+}
+
+/// Waits for SIGTERM or Ctrl-C.
+pub(crate) async fn signal() -> Result<()> {
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        interrupted = tokio::signal::ctrl_c() => interrupted?,
+    }
+    Ok(())
+}
