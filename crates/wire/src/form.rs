@@ -52,6 +52,16 @@ pub(crate) fn decode(text: &str, plus: bool) -> Option<Cow<'_, str>> {
     String::from_utf8(out).ok().map(Cow::Owned)
 }
 
+/// A query string's names and values, decoded; a text whose escapes are broken is left as it is.
+pub(crate) fn parameters(query: &str) -> Vec<(String, String)> {
+    let decode = |text: &str| decode(text, true).map_or_else(|| text.to_owned(), Cow::into_owned);
+    let pairs = query.split('&').filter(|pair| !pair.is_empty());
+    pairs
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+        .map(|(n, v)| (decode(n), decode(v)))
+        .collect()
+}
+
 /// Percent-encodes everything but RFC 3986's unreserved characters, as SigV4 wants; `keep_slash` for paths.
 pub(crate) fn encode_into(out: &mut String, bytes: &[u8], keep_slash: bool) {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";

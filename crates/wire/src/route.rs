@@ -142,15 +142,9 @@ pub fn encode_unrouted(parts: &Parts<'_>, request_id: &str, fault: &Fault) -> En
     reply::encode_bare(guess(parts), None, request_id, fault)
 }
 
-/// A query string's names and values, decoded; a pair whose escapes are broken is left as it is.
+/// A query string's names and values, decoded; a text whose escapes are broken is left as it is.
 pub fn query_parameters(query: &str) -> Vec<(String, String)> {
-    let decode =
-        |text: &str| form::decode(text, true).map_or_else(|| text.to_owned(), |text| text.into_owned());
-    let pairs = query.split('&').filter(|pair| !pair.is_empty());
-    pairs
-        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
-        .map(|(n, v)| (decode(n), decode(v)))
-        .collect()
+    form::parameters(query)
 }
 
 #[cfg(test)]

@@ -5,11 +5,13 @@
 mod canonical;
 mod sign;
 
-pub use sign::{Signer, SigningKey, sign, sign_parts};
+pub use sign::{Message, Signer, SigningKey, sign, sign_message};
 
 use crate::fault::Fault;
+use crate::form;
 use canonical::{Canonical, hex};
 use ring::hmac;
+use std::fmt;
 use std::time::Duration;
 use stdx::Timestamp;
 
@@ -31,7 +33,7 @@ pub struct Parts<'a> {
 }
 
 /// A signature as a request carries it, not yet verified.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Signed {
     pub access_key_id: String,
     /// `yyyymmdd`.
@@ -47,6 +49,18 @@ pub struct Signed {
     expires_seconds: Option<u64>,
 }
 
+impl fmt::Debug for Signed {
+    /// Without the token and the signature, which would let a reader of logs act as the caller.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Signed")
+            .field("access_key_id", &self.access_key_id)
+            .field("scope", &format_args!("{}/{}/{}", self.date, self.region, self.service))
+            .field("time", &self.time)
+            .field("signed_headers", &self.signed_headers)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Signed {
     /// Reads the signature of a request; `None` if it has none.
     pub fn parse(parts: &Parts<'_>) -> Result<Option<Self>, Fault> {
@@ -56,7 +70,7 @@ impl Signed {
                 .map_err(|_| Fault::incomplete_signature("Authorization header is not text."))?;
             return Self::from_header(parts, header).map(Some);
         }
-        let parameters = canonical::parameters(parts.query);
+        let parameters = form::parameters(parts.query);
         let has_signature =
             parameters.iter().any(|(name, _)| name == "X-Amz-Signature" || name == "X-Amz-Algorithm");
         if has_signature { Self::from_query(&parameters).map(Some) } else { Ok(None) }
@@ -145,13 +159,9 @@ impl Signed {
     /// Checks clock, scope and signature. `body` is the body's bytes; `secret` the key's secret.
     pub fn verify(&self, parts: &Parts<'_>, body: &[u8], secret: &str, now: Timestamp) -> Result<(), Fault> {
         self.verify_time(now)?;
-        if !self.signed_headers.iter().any(|name| name == "host") {
-            return Err(Fault::invalid_signature(
-                "'Host' must be a 'SignedHeader' in the AWS Authorization.",
-            ));
-        }
+        self.verify_covered(parts)?;
         let is_presigned = self.expires_seconds.is_some();
-        let payload_hash = payload_hash(parts, body, is_presigned)?;
+        let payload_hash = payload_hash(parts, body)?;
         let canonical = Canonical {
             parts,
             signed_headers: &self.signed_headers,
@@ -164,6 +174,35 @@ impl Signed {
         let key = SigningKey::derive(secret, &self.date, &self.region, &self.service);
         hmac::verify(&hmac::Key::new(hmac::HMAC_SHA256, key.bytes()), text.as_bytes(), &self.signature)
             .map_err(|_| Fault::signature_does_not_match())
+    }
+
+    /// Checks that the session token is the one that was issued with the key, if one was. Takes the same time wherever
+    /// the two differ.
+    pub fn verify_token(&self, issued: Option<&str>) -> Result<(), Fault> {
+        match (&self.session_token, issued) {
+            (None, None) => Ok(()),
+            (Some(presented), Some(issued)) if same(presented.as_bytes(), issued.as_bytes()) => Ok(()),
+            _ => Err(Fault::unrecognized_client()),
+        }
+    }
+
+    /// The headers that decide what a request means must be among the signed ones.
+    fn verify_covered(&self, parts: &Parts<'_>) -> Result<(), Fault> {
+        let is_signed = |name: &str| self.signed_headers.iter().any(|signed| signed == name);
+        if !is_signed("host") {
+            return Err(Fault::invalid_signature(
+                "'Host' must be a 'SignedHeader' in the AWS Authorization.",
+            ));
+        }
+        let decisive = ["x-amz-date", "x-amz-target", "x-amz-security-token"];
+        let unsigned =
+            decisive.into_iter().find(|name| parts.headers.contains_key(*name) && !is_signed(name));
+        match unsigned {
+            Some(name) => Err(Fault::invalid_signature(&format!(
+                "'{name}' must be a 'SignedHeader' in the AWS Authorization."
+            ))),
+            None => Ok(()),
+        }
     }
 
     fn verify_time(&self, now: Timestamp) -> Result<(), Fault> {
@@ -202,19 +241,22 @@ impl Signed {
     }
 }
 
+/// Whether two secrets are the same, in a time that does not tell where they differ.
+fn same(a: &[u8], b: &[u8]) -> bool {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, b"compare");
+    hmac::verify(&key, a, hmac::sign(&key, b).as_ref()).is_ok()
+}
+
 /// The service in the credential scope of a request, if it carries a readable signature.
 pub(crate) fn scope_service(parts: &Parts<'_>) -> Option<String> {
     Some(Signed::parse(parts).ok()??.service)
 }
 
 /// The hash that the signature covers. A hash in the header must be the body's.
-fn payload_hash(parts: &Parts<'_>, body: &[u8], is_presigned: bool) -> Result<String, Fault> {
+fn payload_hash(parts: &Parts<'_>, body: &[u8]) -> Result<String, Fault> {
     let declared = parts.headers.get("x-amz-content-sha256").and_then(|v| v.to_str().ok());
     if let Some(unsigned @ "UNSIGNED-PAYLOAD") = declared {
         return Ok(unsigned.to_owned());
-    }
-    if is_presigned && declared.is_none() && body.is_empty() {
-        return Ok(hex(&crate::sha256(b"")));
     }
     let actual = hex(&crate::sha256(body));
     match declared {

@@ -1,7 +1,7 @@
 //! The canonical form of a request and the text that is signed.
 
 use super::{ALGORITHM, Parts};
-use std::fmt::Write as _;
+use crate::form;
 use stdx::Timestamp;
 use stdx::time::Calendar;
 
@@ -23,9 +23,9 @@ impl Canonical<'_> {
         let mut out = String::with_capacity(512);
         out.push_str(self.parts.method);
         out.push('\n');
-        out.push_str(&self.path());
+        self.push_path(&mut out);
         out.push('\n');
-        out.push_str(&self.query());
+        self.push_query(&mut out);
         out.push('\n');
         for name in &names {
             out.push_str(name);
@@ -40,26 +40,48 @@ impl Canonical<'_> {
         out
     }
 
-    /// The path, encoded a second time except for S3.
-    fn path(&self) -> String {
-        match self.parts.path {
-            "" | "/" => "/".to_owned(),
-            path if self.service == "s3" => path.to_owned(),
-            path => path.split('/').map(encode).collect::<Vec<_>>().join("/"),
+    /// The path without empty and dot segments, encoded a second time; S3's as it was sent.
+    fn push_path(&self, out: &mut String) {
+        let path = self.parts.path;
+        if self.service == "s3" {
+            out.push_str(if path.is_empty() { "/" } else { path });
+            return;
+        }
+        let mut segments = Vec::new();
+        for segment in path.split('/') {
+            match segment {
+                "" | "." => {}
+                ".." => drop(segments.pop()),
+                _ => segments.push(segment),
+            }
+        }
+        for segment in &segments {
+            out.push('/');
+            form::encode_into(out, segment.as_bytes(), false);
+        }
+        if segments.is_empty() || path.ends_with('/') {
+            out.push('/');
         }
     }
 
-    fn query(&self) -> String {
-        if self.parts.query.is_empty() {
-            return String::new();
-        }
-        let mut pairs: Vec<(String, String)> = parameters(self.parts.query)
+    fn push_query(&self, out: &mut String) {
+        let encode = |text: &str| {
+            let mut out = String::with_capacity(text.len());
+            form::encode_into(&mut out, text.as_bytes(), false);
+            out
+        };
+        let mut pairs: Vec<(String, String)> = form::parameters(self.parts.query)
             .into_iter()
             .filter(|(name, _)| !(self.is_presigned && name == "X-Amz-Signature"))
             .map(|(name, value)| (encode(&name), encode(&value)))
             .collect();
         pairs.sort_unstable();
-        pairs.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&")
+        for (n, (name, value)) in pairs.iter().enumerate() {
+            out.push_str(if n == 0 { "" } else { "&" });
+            out.push_str(name);
+            out.push('=');
+            out.push_str(value);
+        }
     }
 }
 
@@ -81,52 +103,6 @@ fn push_values(out: &mut String, headers: &http::HeaderMap, name: &str) {
 
 pub(super) fn string_to_sign(time: &str, scope: &str, canonical: &str) -> String {
     format!("{ALGORITHM}\n{time}\n{scope}\n{}", hex(&crate::sha256(canonical.as_bytes())))
-}
-
-/// A query's names and values, decoded.
-pub(super) fn parameters(query: &str) -> Vec<(String, String)> {
-    let pairs = query.split('&').filter(|pair| !pair.is_empty());
-    pairs
-        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
-        .map(|(n, v)| (decode(n), decode(v)))
-        .collect()
-}
-
-/// Percent-encodes everything but unreserved characters (RFC 3986).
-pub(super) fn encode(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
-            out.push(char::from(byte));
-        } else {
-            // Writing into a string cannot fail.
-            let _infallible = write!(out, "%{byte:02X}");
-        }
-    }
-    out
-}
-
-fn decode(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut i = 0;
-    while i < bytes.len() {
-        let escaped = (bytes[i] == b'%').then(|| bytes.get(i + 1..i + 3)).flatten();
-        match escaped
-            .and_then(|digits| std::str::from_utf8(digits).ok())
-            .and_then(|d| u8::from_str_radix(d, 16).ok())
-        {
-            Some(byte) => {
-                out.push(byte);
-                i += 3;
-            }
-            None => {
-                out.push(if bytes[i] == b'+' { b' ' } else { bytes[i] });
-                i += 1;
-            }
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
 }
 
 pub(super) fn hex(bytes: &[u8]) -> String {

@@ -37,22 +37,28 @@ pub struct Signer<'a> {
     pub service: &'a str,
 }
 
+/// What is signed of a request beside its headers.
+#[derive(Clone, Copy)]
+pub struct Message<'a> {
+    pub method: &'a str,
+    pub uri: &'a http::Uri,
+    pub body: &'a [u8],
+}
+
 /// Signs a request in place: sets `x-amz-date`, `x-amz-security-token` and `authorization`. `host` must be there;
 /// all headers that are there are signed, but for those that proxies change.
 pub fn sign(signer: &Signer<'_>, request: &mut http::Request<Vec<u8>>, now: Timestamp) {
-    let (method, uri) = (request.method().clone(), request.uri().clone());
-    let body = std::mem::take(request.body_mut());
-    sign_parts(signer, method.as_str(), &uri, request.headers_mut(), &body, now);
-    *request.body_mut() = body;
+    let mut headers = std::mem::take(request.headers_mut());
+    let message = Message { method: request.method().as_str(), uri: request.uri(), body: request.body() };
+    sign_message(signer, message, &mut headers, now);
+    *request.headers_mut() = headers;
 }
 
-/// As [`sign`], for a request whose parts lie apart (the upgrade to a websocket, a TCS frame).
-pub fn sign_parts(
+/// As [`sign`], for a message that is no request of its own: the upgrade to a websocket, a frame of a TCS session.
+pub fn sign_message(
     signer: &Signer<'_>,
-    method: &str,
-    uri: &http::Uri,
+    message: Message<'_>,
     headers: &mut http::HeaderMap,
-    body: &[u8],
     now: Timestamp,
 ) {
     let time = format_time(now);
@@ -70,6 +76,7 @@ pub fn sign_parts(
     let mut names: Vec<String> =
         headers.keys().map(|n| n.as_str().to_owned()).filter(|n| is_signed(n)).collect();
     names.sort_unstable();
+    let Message { method, uri, body } = message;
     let hash = hex(&crate::sha256(body));
     let parts = Parts { method, path: uri.path(), query: uri.query().unwrap_or_default(), headers };
     let canonical = Canonical {

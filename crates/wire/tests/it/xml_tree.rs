@@ -30,7 +30,10 @@ fn element(rest: &mut &str) -> Element {
     let empty = tag.ends_with('/');
     let name = tag.trim_end_matches('/').split_whitespace().next().unwrap().to_owned();
     let mut found = Element { name, text: String::new(), children: Vec::new() };
-    while !empty {
+    if empty {
+        return found;
+    }
+    loop {
         let (text, _) = rest.split_once('<').unwrap();
         *rest = &rest[text.len()..];
         found.text += text;
