@@ -63,7 +63,7 @@ fn seal(key: &str, filters: &str) -> String {
 }
 
 fn open(token: &str, filters: &str) -> Result<String, InvalidToken> {
-    if !token.is_ascii() || token.len() % 2 != 0 {
+    if !token.is_ascii() || !token.len().is_multiple_of(2) {
         return Err(InvalidToken);
     }
     let bytes: Result<Vec<u8>, _> =

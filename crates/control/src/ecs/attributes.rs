@@ -1,8 +1,8 @@
 //! PutAttributes, DeleteAttributes, ListAttributes.
 
-use super::clusters;
 use super::exception::{invalid, invalid_token, page_size};
-use crate::arn::{self, Resource};
+use super::{clusters, reference};
+use crate::arn;
 use crate::call::Ctx;
 use crate::page;
 use crate::state::State;
@@ -134,13 +134,7 @@ fn target(
     attribute: &model::Attribute,
 ) -> Result<InstanceId, Error> {
     let Some(text) = &attribute.target_id else { return Err(invalid("targetId is required.")) };
-    let id = match arn::Arn::parse(text) {
-        None => InstanceId::parse(text),
-        Some(arn) => match Resource::parse(ctx.scope, arn.resource) {
-            Some(Resource::ContainerInstance(of, id)) if arn.is_in(ctx.scope) && of == *cluster => Some(id),
-            _ => None,
-        },
-    };
+    let id = InstanceId::parse(reference::own_id(ctx, cluster, "container-instance", text)?);
     let is_known = |id: &InstanceId| {
         state
             .container_instances

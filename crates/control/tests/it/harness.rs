@@ -59,33 +59,34 @@ impl Wharf {
         }
     }
 
-    fn step(&mut self, input: Input) -> control::Output {
+    /// Applies any input.
+    pub fn step(&mut self, input: Input) -> control::Output {
         self.steps += 1;
         self.core.step(self.now, &Entropy::new(self.steps, [7; 32]), input)
     }
 
     /// Calls an ECS operation, written `Operation {json}`; the reply's JSON, or the exception as `Code: text`.
     pub fn call(&mut self, request: &str) -> Result<Value, String> {
-        let (operation, body) = request.split_once(' ').unwrap_or((request, "{}"));
-        let index = api::ecs::SERVICE.operation(operation).ok_or("no such operation")?;
-        let request = wire::json::read(body.as_bytes(), |reader| api::ecs::Request::read(index, reader))
-            .map_err(|error| format!("not decoded: {error}"))?;
-        let call = Call {
-            scope: scope(),
-            principal: Principal {
-                account: scope().account,
-                arn: self.principal.clone(),
-                user_id: "AIDA".to_owned(),
-            },
-            request_id: "request".to_owned(),
-            request: ApiRequest::Ecs(request),
+        self.call_and_listen(request).0
+    }
+
+    /// As [`Wharf::call`], with what agents are told of it.
+    pub fn call_and_listen(&mut self, request: &str) -> (Result<Value, String>, Vec<control::Message>) {
+        let call = match decode(request, &self.principal) {
+            Ok(call) => call,
+            Err(error) => return (Err(error), Vec::new()),
         };
-        let answer = match self.core.query(self.now, &call) {
-            Some(answer) => answer,
-            None => self.step(Input::Call(Box::new(call))).reply.expect("a call is answered"),
+        let (answer, messages) = match self.core.query(self.now, &call) {
+            Some(answer) => (answer, Vec::new()),
+            None => {
+                let output = self.step(Input::Call(Box::new(call)));
+                (output.reply.expect("a call is answered"), output.messages)
+            }
         };
-        let reply = answer.map_err(|error| error.to_string())?;
-        Ok(serde_json::from_slice(&wire::json::to_vec(&reply)).expect("a reply is JSON"))
+        let reply = answer.map_err(|error| error.to_string());
+        let reply =
+            reply.map(|reply| serde_json::from_slice(&wire::json::to_vec(&reply)).expect("a reply is JSON"));
+        (reply, messages)
     }
 
     /// Calls, and compares the answer: JSON (where `"...": true` lets further members pass), or `Code: text`.
@@ -103,6 +104,23 @@ impl Wharf {
             (Err(error), true) => panic!("{request}\nexpected {expected}\nbut got {error}"),
         }
     }
+}
+
+fn decode(request: &str, principal: &str) -> Result<Call, String> {
+    let (operation, body) = request.split_once(' ').unwrap_or((request, "{}"));
+    let index = api::ecs::SERVICE.operation(operation).ok_or("no such operation")?;
+    let request = wire::json::read(body.as_bytes(), |reader| api::ecs::Request::read(index, reader))
+        .map_err(|error| format!("not decoded: {error}"))?;
+    Ok(Call {
+        scope: scope(),
+        principal: Principal {
+            account: scope().account,
+            arn: principal.to_owned(),
+            user_id: "AIDA".to_owned(),
+        },
+        request_id: "request".to_owned(),
+        request: ApiRequest::Ecs(request),
+    })
 }
 
 /// Where the reply is not what was wanted.
@@ -193,7 +211,7 @@ pub fn task(id: u128, of: &str, definition: (&str, u32), status: TaskStatus) -> 
         instance: None,
         last_status: status,
         desired_status: DesiredStatus::Running,
-        launch_type: if id % 2 == 0 { LaunchType::External } else { LaunchType::Ec2 },
+        launch_type: if id.is_multiple_of(2) { LaunchType::External } else { LaunchType::Ec2 },
         group: format!("family:{}", definition.0),
         started_by: None,
         overrides: Default::default(),
@@ -202,6 +220,8 @@ pub fn task(id: u128, of: &str, definition: (&str, u32), status: TaskStatus) -> 
         tags: Vec::new(),
         enable_execute_command: false,
         reference_id: None,
+        role_credentials: None,
+        execution_role_credentials: None,
         version: 1,
         created_at: Timestamp(0),
         connectivity_at: None,

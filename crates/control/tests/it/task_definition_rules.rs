@@ -161,7 +161,7 @@ fn environment_secrets_and_files() {
     for value in ["a.env", "arn:aws:s3:::bucket/a.txt", "arn:aws:ssm:::a.env"] {
         refused("", &format!(r#", "environmentFiles": [{{"type": "s3", "value": "{value}"}}]"#), form);
     }
-    let eleven = vec![r#"{"type": "s3", "value": "arn:aws:s3:::b/a.env"}"#; 11].join(",");
+    let eleven = [r#"{"type": "s3", "value": "arn:aws:s3:::b/a.env"}"#; 11].join(",");
     refused(
         "",
         &format!(r#", "environmentFiles": [{eleven}]"#),
@@ -323,6 +323,11 @@ fn ports() {
         &ports(&many),
         "Invalid 'portMappings' setting for container 'a'. At most 100 port mappings can be given.",
     );
+}
+
+#[test]
+fn port_ranges_and_port_names() {
+    let ports = |list: &str| format!(r#", "portMappings": [{list}]"#);
     let range = |fields: &str, why: &str| {
         let text = format!("Invalid 'containerPortRange' setting for container 'a'. {why}");
         refused("", &ports(&format!("{{{fields}}}")), &text);
@@ -605,7 +610,7 @@ fn roles_constraints_proxies_and_storage() {
         "",
         "Placement constraint expression should not be longer than 2000 characters.",
     );
-    let eleven = vec![r#"{"type": "memberOf", "expression": "attribute:a exists"}"#; 11].join(",");
+    let eleven = [r#"{"type": "memberOf", "expression": "attribute:a exists"}"#; 11].join(",");
     refused(&constraints(&eleven), "", "A task definition can have at most 10 placement constraints.");
     let proxy = |mode: &str, name: &str, properties: &[&str]| {
         let list: Vec<String> =

@@ -196,6 +196,16 @@ fn what_the_instance_must_be_able_to_do() {
             &["docker-remote-api.1.24", "docker-remote-api.1.29", "container-health-check"],
         ),
         ("", r#", "dependsOn": [{"containerName": "z", "condition": "START"}]"#, &["container-ordering"]),
+    ];
+    for (task, container, expected) in cases {
+        assert_eq!(attributes(task, container), expected, "{task} {container}");
+    }
+}
+
+#[test]
+fn what_the_agent_must_be_able_to_do() {
+    let role = r#""executionRoleArn": "arn:aws:iam::123456789012:role/exec", "#;
+    let cases: Vec<(&str, &str, &[&str])> = vec![
         ("", r#", "stopTimeout": 5"#, &["container-ordering"]),
         ("", r#", "restartPolicy": {"enabled": true}"#, &["container-restart-policy"]),
         (
@@ -404,7 +414,7 @@ fn what_cannot_be_deleted() {
         r#"DeleteTaskDefinitions {"taskDefinitions": []}"#,
         "InvalidParameterException: size of TaskDefinition references list must be greater than 0",
     );
-    let eleven = vec![r#""web:1""#; 11].join(",");
+    let eleven = [r#""web:1""#; 11].join(",");
     wharf.check(
         &format!(r#"DeleteTaskDefinitions {{"taskDefinitions": [{eleven}]}}"#),
         "InvalidParameterException: Size of TaskDefinition references list cannot exceed 10",

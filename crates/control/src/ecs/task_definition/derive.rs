@@ -12,8 +12,8 @@ use api::ecs::{
 use std::collections::BTreeSet;
 
 /// Attributes with the long prefix, from the agent's first years.
-const OLD: &str = "com.amazonaws.ecs.capability.";
-const NEW: &str = "ecs.capability.";
+const LONG: &str = "com.amazonaws.ecs.capability.";
+const SHORT: &str = "ecs.capability.";
 /// A task above this many CPU units needs an agent that allows it: 10 vCPU.
 const CPU_COMMON: u32 = 10_240;
 
@@ -22,17 +22,17 @@ const CPU_COMMON: u32 = 10_240;
 struct Needs(BTreeSet<String>);
 
 impl Needs {
-    fn old(&mut self, name: &str) {
-        self.0.insert(format!("{OLD}{name}"));
+    fn long(&mut self, name: &str) {
+        self.0.insert(format!("{LONG}{name}"));
     }
 
-    fn new(&mut self, name: &str) {
-        self.0.insert(format!("{NEW}{name}"));
+    fn short(&mut self, name: &str) {
+        self.0.insert(format!("{SHORT}{name}"));
     }
 
     /// A version of Docker's API: 1.`minor`.
     fn docker(&mut self, minor: u32) {
-        self.old(&format!("docker-remote-api.1.{minor}"));
+        self.long(&format!("docker-remote-api.1.{minor}"));
     }
 
     /// A capability for secrets of each store that the secrets are in.
@@ -40,7 +40,7 @@ impl Needs {
         for secret in secrets.into_iter().flatten() {
             let arn = Arn::parse(&secret.value_from);
             let store = if arn.is_some_and(|arn| arn.service == "secretsmanager") { "asm" } else { "ssm" };
-            self.new(&format!("secrets.{store}.{purpose}"));
+            self.short(&format!("secrets.{store}.{purpose}"));
         }
     }
 }
@@ -58,9 +58,9 @@ pub(super) fn requires_attributes(
         container(&mut needs, one);
         startup(&mut needs, one);
         if is_ecr(settings, one.image.as_deref().unwrap_or_default()) {
-            needs.old("ecr-auth");
+            needs.long("ecr-auth");
             if request.execution_role_arn.is_some() {
-                needs.new("execution-role-ecr-pull");
+                needs.short("execution-role-ecr-pull");
             }
         }
         if let Some(log) = &one.log_configuration {
@@ -73,47 +73,47 @@ pub(super) fn requires_attributes(
 fn task(needs: &mut Needs, request: &RegisterTaskDefinitionRequest) {
     if request.task_role_arn.is_some() {
         let is_host = request.network_mode == Some(NetworkMode::Host);
-        needs.old(if is_host { "task-iam-role-network-host" } else { "task-iam-role" });
+        needs.long(if is_host { "task-iam-role-network-host" } else { "task-iam-role" });
         needs.docker(17);
     }
     if request.network_mode == Some(NetworkMode::Awsvpc) {
-        needs.new("task-eni");
+        needs.short("task-eni");
     }
     let cpu = request.cpu.as_ref().and_then(|cpu| cpu.parse::<u32>().ok());
     if cpu.is_some_and(|cpu| cpu > CPU_COMMON) {
-        needs.new("increased-task-cpu-limit");
+        needs.short("increased-task-cpu-limit");
     }
     if request.pid_mode.is_some() || request.ipc_mode.is_some() {
-        needs.new("pid-ipc-namespace-sharing");
+        needs.short("pid-ipc-namespace-sharing");
     }
     if request.proxy_configuration.is_some() {
-        needs.new("aws-appmesh");
+        needs.short("aws-appmesh");
     }
     if request.enable_fault_injection == Some(true) {
-        needs.new("fault-injection");
+        needs.short("fault-injection");
     }
 }
 
 fn volumes(needs: &mut Needs, request: &RegisterTaskDefinitionRequest) {
     for volume in request.volumes.iter().flatten() {
         if let Some(docker) = &volume.docker_volume_configuration {
-            needs.new(&format!("docker-plugin.{}", docker.driver.as_deref().unwrap_or("local")));
+            needs.short(&format!("docker-plugin.{}", docker.driver.as_deref().unwrap_or("local")));
         }
         if let Some(efs) = &volume.efs_volume_configuration {
-            needs.new("efs");
+            needs.short("efs");
             needs.docker(25);
             if efs.authorization_config.is_some() {
-                needs.new("efsAuth");
+                needs.short("efsAuth");
             }
         }
         if volume.fsx_windows_file_server_volume_configuration.is_some() {
-            needs.new("fsxWindowsFileServer");
+            needs.short("fsxWindowsFileServer");
         }
         if volume.s3files_volume_configuration.is_some() {
-            needs.new("storage.s3-files");
+            needs.short("storage.s3-files");
         }
         if volume.configured_at_launch == Some(true) {
-            needs.new("storage.ebs-task-volume-attach");
+            needs.short("storage.ebs-task-volume-attach");
         }
     }
 }
@@ -124,32 +124,32 @@ fn container(needs: &mut Needs, one: &ContainerDefinition) {
         needs.docker(21);
     }
     if one.privileged == Some(true) {
-        needs.old("privileged-container");
+        needs.long("privileged-container");
     }
     for option in one.docker_security_options.iter().flatten() {
         if option.starts_with("apparmor") {
-            needs.old("apparmor");
+            needs.long("apparmor");
         } else if option.starts_with("label") {
-            needs.old("selinux");
+            needs.long("selinux");
         } else if option.starts_with("credentialspec") {
-            needs.new("gmsa");
+            needs.short("gmsa");
         }
     }
     if one.credential_specs.as_ref().is_some_and(|specs| !specs.is_empty()) {
-        needs.new("gmsa");
+        needs.short("gmsa");
     }
     if one.linux_parameters.as_ref().and_then(|linux| linux.init_process_enabled) == Some(true) {
         needs.docker(25);
     }
     if one.port_mappings.iter().flatten().any(|port| port.container_port_range.is_some()) {
-        needs.new("network.container-port-range");
+        needs.short("network.container-port-range");
     }
 }
 
 /// What the agent must know to start and watch a container.
 fn startup(needs: &mut Needs, one: &ContainerDefinition) {
     if let Some(check) = &one.health_check {
-        needs.new("container-health-check");
+        needs.short("container-health-check");
         needs.docker(24);
         if check.start_period.is_some() {
             needs.docker(29);
@@ -157,39 +157,39 @@ fn startup(needs: &mut Needs, one: &ContainerDefinition) {
     }
     let waits = one.depends_on.as_ref().is_some_and(|list| !list.is_empty());
     if waits || one.start_timeout.is_some() || one.stop_timeout.is_some() {
-        needs.new("container-ordering");
+        needs.short("container-ordering");
     }
     if one.restart_policy.is_some() {
-        needs.new("container-restart-policy");
+        needs.short("container-restart-policy");
     }
     needs.secrets(one.secrets.as_ref(), "environment-variables");
     if one.repository_credentials.is_some() {
-        needs.new("private-registry-authentication.secretsmanager");
+        needs.short("private-registry-authentication.secretsmanager");
     }
     if one.environment_files.as_ref().is_some_and(|files| !files.is_empty()) {
-        needs.new("env-files.s3");
+        needs.short("env-files.s3");
     }
     let Some(router) = &one.firelens_configuration else { return };
-    needs.new(match router.r#type {
+    needs.short(match router.r#type {
         FirelensConfigurationType::Fluentd => "firelens.fluentd",
         FirelensConfigurationType::Fluentbit => "firelens.fluentbit",
     });
     let source = router.options.as_ref().and_then(|options| options.get("config-file-type"));
     match source.map(String::as_str) {
-        Some("file") => needs.new("firelens.options.config.file"),
-        Some("s3") => needs.new("firelens.options.config.s3"),
+        Some("file") => needs.short("firelens.options.config.file"),
+        Some("s3") => needs.short("firelens.options.config.s3"),
         _ => {}
     }
 }
 
 fn logs(needs: &mut Needs, log: &LogConfiguration, has_execution_role: bool) {
-    needs.old(&format!("logging-driver.{}", log.log_driver));
+    needs.long(&format!("logging-driver.{}", log.log_driver));
     needs.secrets(log.secret_options.as_ref(), "bootstrap.log-driver");
     match log.log_driver {
         LogDriver::Awslogs => {
             needs.docker(19);
             if has_execution_role {
-                needs.new("execution-role-awslogs");
+                needs.short("execution-role-awslogs");
             }
         }
         LogDriver::Journald => needs.docker(19),
