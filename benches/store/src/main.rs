@@ -1,6 +1,6 @@
 //! Compares engines for the embedded store: the same batches, interleaved, medians.
 //!
-//! `cargo run --release --manifest-path benches/store/Cargo.toml -- DIR [commits|recovery|overwrite|memory|own|damage] [ROUNDS]`
+//! `cargo run --release --manifest-path benches/store/Cargo.toml -- DIR [commits|recovery|overwrite|memory|own|damage|full] [ROUNDS]`
 
 mod engines;
 
@@ -257,6 +257,31 @@ fn check(dir: &Path, name: &str) -> Outcome<()> {
     Ok(())
 }
 
+/// Commits until the file system is full, makes room, and sees what the engine does. DIR must be small.
+fn fill_up(dir: &Path, name: &str) -> Outcome<()> {
+    let path = fresh(dir, name)?;
+    let ballast = dir.join("ballast");
+    let mut engine = open(name, &path)?;
+    fs::write(&ballast, vec![1; 20 << 20])?;
+    let mut kept = 0;
+    let error = loop {
+        match engine.commit(&batch(kept * PER_BATCH, PER_BATCH, u64::MAX, 1)) {
+            Ok(()) => kept += 1,
+            Err(error) => break error.to_string(),
+        }
+    };
+    fs::remove_file(&ballast)?;
+    let again = engine.commit(&batch(kept * PER_BATCH, PER_BATCH, u64::MAX, 1)).map_err(|e| e.to_string());
+    kept += u64::from(again.is_ok());
+    drop(engine);
+    let found = load(name, &path).map(|(_, count)| count);
+    println!(
+        "{kept} batches kept, then: {error}. With room again: {again:?}. Opened again: {found:?} of {} records",
+        kept * PER_BATCH
+    );
+    Ok(fs::remove_dir_all(path)?)
+}
+
 /// Threads that each wait for their own record, through the committer.
 fn group_commit(dir: &Path) -> Outcome<()> {
     for threads in [1, 8, 64] {
@@ -334,11 +359,12 @@ fn main() -> Outcome<()> {
     let dir = PathBuf::from(
         words
             .next()
-            .ok_or("usage: store-bench DIR [commits|recovery|overwrite|memory|own|damage] [ROUNDS]")?,
+            .ok_or("usage: store-bench DIR [commits|recovery|overwrite|memory|own|damage|full] [ROUNDS]")?,
     );
     let what = words.next().unwrap_or_else(|| "all".to_owned());
     match &*what {
         "rss" => return memory_of(&dir, &words.next().unwrap_or_default()),
+        "fill-up" => return fill_up(&dir, &words.next().unwrap_or_default()),
         "check" => return check(&dir, &words.next().unwrap_or_default()),
         _ => {}
     }
@@ -362,6 +388,11 @@ fn main() -> Outcome<()> {
     if matches!(&*what, "own" | "all") {
         group_commit(&dir)?;
         while_compacting(&dir)?;
+    }
+    if what == "full" {
+        for name in NAMES {
+            println!("full disk {name:<8} {}", again(&dir, "fill-up", name)?);
+        }
     }
     if matches!(&*what, "damage" | "all") {
         compare_damage(&dir)?;

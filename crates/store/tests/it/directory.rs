@@ -122,6 +122,26 @@ fn an_old_manifest_is_not_believed() {
 }
 
 #[test]
+fn a_newer_file_that_the_manifest_does_not_list_is_not_thrown_away() {
+    for begin in ["journal-", "snapshot-"] {
+        let old = filled();
+        let new = filled();
+        let mut store = open(new.path()).store;
+        let fence = fence(&mut store);
+        store.commit(fence, &[Record::put("a", "1")]).expect("a commit");
+        wait_for_compaction(&mut store);
+        store.commit(fence, &[Record::put("b", "1")]).expect("a commit");
+        drop(store);
+        let file = only_file(new.path(), begin);
+        fs::copy(&file, old.path().join(file.file_name().expect("a name"))).expect("copied");
+        let before = files(old.path());
+        let error = refused(old.path());
+        assert!(error.to_string().contains("which is newer than everything"), "{error}");
+        assert!(files(old.path()) == before, "nothing was changed");
+    }
+}
+
+#[test]
 fn damage_is_refused_wherever_it_is() {
     let sample = filled();
     let journal = only_file(sample.path(), "journal-").file_name().expect("a name").to_owned();
