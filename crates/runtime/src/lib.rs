@@ -1,10 +1,21 @@
 //! Container drivers behind one trait.
 
+mod builtin;
+mod capability;
+mod cgroup;
 mod error;
+mod job;
+mod keeper;
+pub mod log;
+mod simulated;
 mod spec;
 mod state;
+mod wire;
 
+pub use builtin::{Builtin, BuiltinConfig, SavedContainer, saved_containers};
 pub use error::{ErrorKind, Result, RuntimeError};
+pub use keeper::enter_if_asked;
+pub use simulated::Simulated;
 pub use spec::{
     ContainerSpec, Device, ImageDefaults, Mount, NetworkBinding, NetworkMode, PortMapping, Protocol,
     PulledImage, RegistryCredentials, STOP_TIMEOUT, Tmpfs, Ulimit,
@@ -65,4 +76,9 @@ pub trait Runtime: Send + Sync + 'static {
     /// Ends the driver. With `keep_containers` they go on running and the next driver on the same data directory
     /// finds them; otherwise they are killed and everything is taken down.
     fn shutdown(&self, keep_containers: bool) -> Answer<'_, ()>;
+}
+
+fn now() -> stdx::Timestamp {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    stdx::Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }

@@ -1,0 +1,401 @@
+//! Control groups v1, hybrid and v2: one group a container, made ahead, with only the controllers that are used.
+
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// What a container may use; 0 is no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Limits {
+    pub(crate) cpu_shares: u64,
+    pub(crate) memory_bytes: u64,
+    pub(crate) memory_reservation_bytes: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Usage {
+    pub(crate) cpu_ns: u64,
+    pub(crate) memory_bytes: u64,
+    pub(crate) memory_limit_bytes: u64,
+    pub(crate) processes: u64,
+    pub(crate) read_bytes: u64,
+    pub(crate) written_bytes: u64,
+}
+
+/// Controllers of v1 in which every container gets a group of its own. The first attachment of a process waits for
+/// the kernel, the further ones cost next to nothing; creating a group costs memory in each.
+const V1_CONTROLLERS: [&str; 3] = ["memory", "cpu", "cpuacct"];
+/// What v2's groups hand down.
+const V2_CONTROLLERS: [&str; 4] = ["memory", "cpu", "io", "pids"];
+
+/// The hierarchies of this machine, below a directory of our own in each.
+#[derive(Clone, Debug)]
+pub(crate) struct Hierarchies {
+    version: Version,
+    parent: String,
+    devices: Option<PathBuf>,
+    /// The v2 tree, also beside v1 in hybrid set-ups.
+    unified: Option<PathBuf>,
+    mount_points: Vec<PathBuf>,
+}
+
+#[derive(Clone, Debug)]
+enum Version {
+    V1(Vec<(&'static str, PathBuf)>),
+    V2(PathBuf),
+}
+
+impl Hierarchies {
+    /// Reads what is mounted; `parent` names our directory.
+    pub(crate) fn detect(parent: &str) -> io::Result<Self> {
+        let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+        Self::from_mountinfo(&mounts, parent).ok_or_else(|| {
+            io::Error::new(
+                io::ErrorKind::NotFound,
+                "no cgroup hierarchy with the memory and cpu controllers is mounted: mount cgroup2 on /sys/fs/cgroup",
+            )
+        })
+    }
+
+    fn from_mountinfo(mounts: &str, parent: &str) -> Option<Self> {
+        let mut v1: Vec<(String, PathBuf)> = Vec::new();
+        let mut unified = None;
+        let mut mount_points = Vec::new();
+        for line in mounts.lines() {
+            let (head, tail) = line.split_once(" - ")?;
+            let mut tail = tail.split(' ');
+            let kind = tail.next().unwrap_or_default();
+            let point = PathBuf::from(head.split(' ').nth(4).unwrap_or_default());
+            if kind.starts_with("cgroup") {
+                mount_points.push(point.clone());
+            }
+            match kind {
+                "cgroup2" => unified = unified.or(Some(point)),
+                "cgroup" => {
+                    let options = tail.nth(1).unwrap_or_default();
+                    v1.extend(options.split(',').map(|option| (option.to_owned(), point.clone())));
+                }
+                _ => {}
+            }
+        }
+        let find = |name: &str| v1.iter().find(|(n, _)| n == name).map(|(_, p)| p.clone());
+        let ours: Vec<_> = V1_CONTROLLERS.iter().filter_map(|name| Some((*name, find(name)?))).collect();
+        let devices = find("devices");
+        let version = match (ours.is_empty(), &unified) {
+            (false, _) => Version::V1(ours),
+            (true, Some(root)) => Version::V2(root.clone()),
+            (true, None) => return None,
+        };
+        Some(Self { version, parent: parent.to_owned(), devices, unified, mount_points })
+    }
+
+    /// Where any cgroup hierarchy is mounted.
+    pub(crate) fn mount_points(&self) -> &[PathBuf] {
+        &self.mount_points
+    }
+
+    /// Makes our own directories; nothing that exists is an error.
+    pub(crate) fn prepare(&self) -> io::Result<()> {
+        match &self.version {
+            Version::V1(controllers) => {
+                for (_, root) in controllers {
+                    make(&root.join(&self.parent))?;
+                }
+            }
+            Version::V2(root) => {
+                let available = fs::read_to_string(root.join("cgroup.controllers"))?;
+                let wanted: Vec<_> = V2_CONTROLLERS.iter().filter(|c| available.split_whitespace().any(|a| a == **c)).collect();
+                for directory in [root.clone(), root.join(&self.parent)] {
+                    make(&directory)?;
+                    for controller in &wanted {
+                        fs::write(directory.join("cgroup.subtree_control"), format!("+{controller}"))?;
+                    }
+                }
+            }
+        }
+        if let Some(devices) = &self.devices {
+            make(&devices.join(&self.parent))?;
+            make(&self.shared_devices(devices))?;
+            write_device_rules(&self.shared_devices(devices), &[])?;
+        } else if let Some(unified) = &self.unified {
+            make(&unified.join(&self.parent))?;
+        }
+        Ok(())
+    }
+
+    /// Removes every group of ours that no process is in.
+    pub(crate) fn remove_empty(&self) {
+        for parent in self.parents() {
+            let Ok(entries) = fs::read_dir(&parent) else { continue };
+            for entry in entries.flatten().filter(|e| e.path().is_dir()) {
+                // A group with processes refuses, which is the point of asking.
+                drop(fs::remove_dir(entry.path()));
+            }
+            drop(fs::remove_dir(&parent));
+        }
+    }
+
+    fn parents(&self) -> Vec<PathBuf> {
+        let mut found: Vec<_> = match &self.version {
+            Version::V1(controllers) => controllers.iter().map(|(_, root)| root.join(&self.parent)).collect(),
+            Version::V2(root) => vec![root.join(&self.parent)],
+        };
+        found.extend(self.devices.iter().map(|d| d.join(&self.parent)));
+        found
+    }
+
+    pub(crate) fn group(&self, name: &str) -> Group {
+        Group { hierarchies: self.clone(), name: name.to_owned() }
+    }
+
+    fn shared_devices(&self, devices: &Path) -> PathBuf {
+        devices.join(&self.parent).join("standard")
+    }
+
+    /// Every group of ours that exists, for tests that count.
+    #[cfg(test)]
+    pub(crate) fn groups(&self) -> usize {
+        self.parents().iter().filter_map(|p| fs::read_dir(p).ok()).flatten().flatten().filter(|e| e.path().is_dir()).count()
+    }
+}
+
+/// The group of one container in all hierarchies.
+#[derive(Clone, Debug)]
+pub(crate) struct Group {
+    hierarchies: Hierarchies,
+    name: String,
+}
+
+impl Group {
+    /// Makes the group and moves the calling process into it, and into the group of containers with the standard devices.
+    pub(crate) fn create_and_join(&self) -> io::Result<()> {
+        for directory in self.directories() {
+            make(&directory)?;
+            join(&directory)?;
+        }
+        match &self.hierarchies.devices {
+            Some(devices) => join(&self.hierarchies.shared_devices(devices)),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn limit(&self, limits: &Limits) -> io::Result<()> {
+        match &self.hierarchies.version {
+            Version::V1(_) => {
+                if limits.cpu_shares > 0 {
+                    self.write("cpu", "cpu.shares", limits.cpu_shares)?;
+                }
+                if limits.memory_bytes > 0 {
+                    self.write("memory", "memory.limit_in_bytes", limits.memory_bytes)?;
+                }
+                if limits.memory_reservation_bytes > 0 {
+                    self.write("memory", "memory.soft_limit_in_bytes", limits.memory_reservation_bytes)?;
+                }
+            }
+            Version::V2(_) => {
+                if limits.cpu_shares > 0 {
+                    // The kernel documentation's mapping of 2..262144 onto 1..10000, as runc and crun use it.
+                    let weight = 1 + (limits.cpu_shares.clamp(2, 262_144) - 2) * 9999 / 262_142;
+                    self.write("cpu", "cpu.weight", weight)?;
+                }
+                if limits.memory_bytes > 0 {
+                    self.write("memory", "memory.max", limits.memory_bytes)?;
+                }
+                if limits.memory_reservation_bytes > 0 {
+                    self.write("memory", "memory.low", limits.memory_reservation_bytes)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the calling process more devices than the standard ones; `None` allows all.
+    pub(crate) fn allow_devices(&self, rules: Option<&[String]>) -> io::Result<()> {
+        let Some(devices) = &self.hierarchies.devices else { return Ok(()) };
+        let directory = devices.join(&self.hierarchies.parent).join(&self.name);
+        make(&directory)?;
+        match rules {
+            None => fs::write(directory.join("devices.allow"), "a")?,
+            Some(rules) => write_device_rules(&directory, rules)?,
+        }
+        join(&directory)
+    }
+
+    /// How many processes the kernel killed because the memory limit was reached.
+    pub(crate) fn oom_kills(&self) -> u64 {
+        let file = match self.hierarchies.version {
+            Version::V1(_) => "memory.oom_control",
+            Version::V2(_) => "memory.events",
+        };
+        self.read("memory", file).and_then(|text| field(&text, "oom_kill")).unwrap_or(0)
+    }
+
+    pub(crate) fn usage(&self) -> Usage {
+        let number = |controller: &str, file: &str| {
+            self.read(controller, file).and_then(|t| t.trim().parse::<u64>().ok()).unwrap_or(0)
+        };
+        let stat = self.read("memory", "memory.stat").unwrap_or_default();
+        let processes = |controller: &str| {
+            self.read(controller, "cgroup.procs").map_or(0, |t| t.lines().count() as u64)
+        };
+        match self.hierarchies.version {
+            Version::V1(_) => {
+                let cache = field(&stat, "total_inactive_file").unwrap_or(0);
+                let limit = number("memory", "memory.limit_in_bytes");
+                Usage {
+                    cpu_ns: number("cpuacct", "cpuacct.usage"),
+                    memory_bytes: number("memory", "memory.usage_in_bytes").saturating_sub(cache),
+                    // "No limit" is the largest page-aligned number.
+                    memory_limit_bytes: if limit > 1 << 62 { 0 } else { limit },
+                    processes: processes("memory"),
+                    ..Usage::default()
+                }
+            }
+            Version::V2(_) => {
+                let cpu = self.read("cpu", "cpu.stat").unwrap_or_default();
+                let cache = field(&stat, "inactive_file").unwrap_or(0);
+                let io = self.read("io", "io.stat").unwrap_or_default();
+                let sum = |key: &str| {
+                    io.split_whitespace().filter_map(|w| w.strip_prefix(key)?.parse::<u64>().ok()).sum::<u64>()
+                };
+                Usage {
+                    cpu_ns: field(&cpu, "usage_usec").unwrap_or(0) * 1000,
+                    memory_bytes: number("memory", "memory.current").saturating_sub(cache),
+                    memory_limit_bytes: number("memory", "memory.max"),
+                    processes: processes("memory"),
+                    read_bytes: sum("rbytes="),
+                    written_bytes: sum("wbytes="),
+                }
+            }
+        }
+    }
+
+    /// Removes the group; false if a process that is ending still holds it.
+    pub(crate) fn remove(&self) -> bool {
+        let mut directories = self.directories();
+        directories.extend(self.hierarchies.devices.iter().map(|d| d.join(&self.hierarchies.parent).join(&self.name)));
+        directories.into_iter().fold(true, |all, directory| {
+            all & match fs::remove_dir(&directory) {
+                Ok(()) => true,
+                Err(error) => error.kind() == io::ErrorKind::NotFound,
+            }
+        })
+    }
+
+    /// The group's directories by controller, for showing them inside the container.
+    pub(crate) fn by_controller(&self) -> Vec<(&'static str, PathBuf)> {
+        match &self.hierarchies.version {
+            Version::V1(controllers) => {
+                controllers.iter().map(|(name, root)| (*name, self.below(root))).collect()
+            }
+            Version::V2(root) => vec![("", self.below(root))],
+        }
+    }
+
+    fn directories(&self) -> Vec<PathBuf> {
+        let mut found: Vec<_> = self.by_controller().into_iter().map(|(_, path)| path).collect();
+        // `cpu,cpuacct` mounted together are one hierarchy.
+        found.dedup();
+        found
+    }
+
+    fn below(&self, root: &Path) -> PathBuf {
+        root.join(&self.hierarchies.parent).join(&self.name)
+    }
+
+    fn file(&self, controller: &str, file: &str) -> Option<PathBuf> {
+        match &self.hierarchies.version {
+            Version::V1(controllers) => {
+                let (_, root) = controllers.iter().find(|(name, _)| *name == controller)?;
+                Some(self.below(root).join(file))
+            }
+            Version::V2(root) => Some(self.below(root).join(file)),
+        }
+    }
+
+    fn read(&self, controller: &str, file: &str) -> Option<String> {
+        fs::read_to_string(self.file(controller, file)?).ok()
+    }
+
+    fn write(&self, controller: &str, file: &str, value: u64) -> io::Result<()> {
+        let path = self.file(controller, file).ok_or_else(|| {
+            io::Error::new(io::ErrorKind::Unsupported, format!("this machine has no cgroup controller {controller}"))
+        })?;
+        fs::write(&path, value.to_string())
+            .map_err(|e| io::Error::new(e.kind(), format!("cannot write {value} to {}: {e}", path.display())))
+    }
+}
+
+fn make(directory: &Path) -> io::Result<()> {
+    match fs::create_dir(directory) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(io::Error::new(error.kind(), format!("cannot make the cgroup {}: {error}", directory.display())))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn join(directory: &Path) -> io::Result<()> {
+    fs::write(directory.join("cgroup.procs"), "0")
+        .map_err(|e| io::Error::new(e.kind(), format!("cannot enter the cgroup {}: {e}", directory.display())))
+}
+
+fn field(text: &str, name: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
+}
+
+/// Docker's standard devices: any may be made, and null, zero, full, tty, random, urandom, ptmx and pts may be used.
+pub(crate) const STANDARD_DEVICES: [&str; 11] = [
+    "c *:* m",
+    "b *:* m",
+    "c 1:3 rwm",
+    "c 1:5 rwm",
+    "c 1:7 rwm",
+    "c 5:0 rwm",
+    "c 5:1 rwm",
+    "c 1:8 rwm",
+    "c 1:9 rwm",
+    "c 5:2 rwm",
+    "c 136:* rwm",
+];
+
+fn write_device_rules(directory: &Path, more: &[String]) -> io::Result<()> {
+    fs::write(directory.join("devices.deny"), "a")?;
+    let standard = STANDARD_DEVICES.iter().copied();
+    for rule in standard.chain(more.iter().map(String::as_str)) {
+        fs::write(directory.join("devices.allow"), rule)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HYBRID: &str = "\
+30 23 0:26 / /sys/fs/cgroup rw - tmpfs tmpfs rw,mode=755
+31 30 0:27 / /sys/fs/cgroup/cpu,cpuacct rw,relatime - cgroup cgroup rw,cpu,cpuacct
+33 30 0:29 / /sys/fs/cgroup/memory rw,relatime shared:9 - cgroup cgroup rw,memory
+34 30 0:30 / /sys/fs/cgroup/devices rw,relatime - cgroup cgroup rw,devices
+35 30 0:31 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw
+";
+    const UNIFIED: &str = "30 23 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n";
+
+    #[test]
+    fn hierarchies_are_told_apart() {
+        let hybrid = Hierarchies::from_mountinfo(HYBRID, "wharf-x").expect("v1");
+        let group = hybrid.group("g");
+        assert_eq!(group.by_controller().len(), 3);
+        assert_eq!(group.directories().len(), 2, "cpu and cpuacct are one hierarchy here");
+        assert_eq!(group.file("memory", "f").expect("there"), Path::new("/sys/fs/cgroup/memory/wharf-x/g/f"));
+        let unified = Hierarchies::from_mountinfo(UNIFIED, "wharf-x").expect("v2").group("g");
+        assert_eq!(unified.directories(), [Path::new("/sys/fs/cgroup/wharf-x/g")]);
+        assert!(Hierarchies::from_mountinfo("1 0 0:1 / / rw - ext4 /dev/vda rw\n", "w").is_none());
+    }
+
+    #[test]
+    fn fields_are_found_by_whole_name() {
+        assert_eq!(field("oom_kill_disable 0\nunder_oom 0\noom_kill 3\n", "oom_kill"), Some(3));
+    }
+}

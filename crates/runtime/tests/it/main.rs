@@ -1,0 +1,5 @@
+//! Drivers against the real kernel. The tests of the builtin driver need root and `busybox-static`.
+
+mod builtin;
+mod machine;
+mod registry;
