@@ -238,13 +238,18 @@ fn spec(task: &acs::Task, sent: &acs::Container, volumes: &Volumes) -> Result<Co
     let ports = ports(sent)?;
     let list = |l: &Option<Vec<String>>| l.clone().filter(|l| !l.is_empty());
     let number = |n: Option<i32>| n.and_then(|n| u64::try_from(n).ok()).unwrap_or_default();
-    let memory_mib = number(sent.memory);
+    // The runtime has no limit for a task as a whole: a container without one of its own gets the task's.
+    let memory_mib = Some(number(sent.memory)).filter(|m| *m > 0).unwrap_or_else(|| number(task.memory));
+    let weight = sent.cpu.filter(|c| *c > 0).map(i64::from).or_else(|| cpu_units(task));
     let mut spec = ContainerSpec {
         image: sent.image.clone().unwrap_or_default(),
         command: command_override(sent)?.or_else(|| list(&sent.command)),
         entry_point: list(&sent.entry_point),
         env: sent.environment.iter().flatten().map(|(n, v)| (n.clone(), v.clone())).collect(),
-        cpu_shares: number(sent.cpu).clamp(*SHARES.start(), *SHARES.end()),
+        cpu_shares: weight
+            .and_then(|w| u64::try_from(w).ok())
+            .unwrap_or_default()
+            .clamp(*SHARES.start(), *SHARES.end()),
         memory_mib: if memory_mib == 0 { 0 } else { memory_mib.max(MEMORY_MIN_MIB) },
         network: docker::network(&config, &host, task.network_mode.as_deref(), ports)?,
         ..ContainerSpec::default()
@@ -352,6 +357,11 @@ mod tests {
         (sent.cpu, sent.memory) = (Some(0.25), Some(512));
         let demand = plan(&sent).unwrap().demand;
         assert_eq!((demand.cpu_units, demand.memory_mib), (256, 512));
+        let limits: Vec<u64> =
+            plan(&sent).unwrap().containers.iter().map(|c| c.spec.as_ref().unwrap().memory_mib).collect();
+        assert_eq!(limits, [64, 64], "containers keep limits of their own");
+        sent.containers.as_mut().unwrap()[0].memory = None;
+        assert_eq!(plan(&sent).unwrap().containers[0].spec.as_ref().unwrap().memory_mib, 512);
         sent.launch_type = Some("FARGATE".into());
         assert_eq!(plan(&sent).unwrap().demand, Demand::default());
     }
