@@ -420,3 +420,53 @@ fn what_cannot_be_deleted() {
         "InvalidParameterException: Size of TaskDefinition references list cannot exceed 10",
     );
 }
+
+#[test]
+fn only_an_active_definition_makes_new_tasks() {
+    let mut wharf = deregistered();
+    wharf.check("CreateCluster {}", r#"{"...": true}"#);
+    let inactive = "ClientException: TaskDefinition is inactive";
+    let unknown = "ClientException: TaskDefinition not found.";
+    let run = |reference: &str| format!(r#"RunTask {{"taskDefinition": "{reference}"}}"#);
+    wharf.check(&run("web:1"), inactive);
+    wharf.check(&run(&format!("{ARN}web:1")), inactive);
+    wharf.check(&run("web"), unknown);
+    wharf.check(&run("web:2"), unknown);
+    wharf.check(&run("none"), unknown);
+    wharf.check(&run("web:one"), "ClientException: Invalid revision number. Number: one");
+    wharf.check(r#"DeleteTaskDefinitions {"taskDefinitions": ["web:1"]}"#, r#"{"...": true}"#);
+    wharf.check(&run("web:1"), inactive);
+}
+
+/// Deployment tools read a definition, change an image and register what they read.
+#[test]
+fn a_definition_registered_as_it_was_described_is_the_same() {
+    let bridge = r#"{"family": "web", "volumes": [{"name": "v"}, {"name": "d", "dockerVolumeConfiguration": {}}],
+        "placementConstraints": [{"type": "memberOf", "expression": "attribute:a exists"}], "cpu": ".5 vCPU",
+        "containerDefinitions": [
+            {"name": "a", "image": "b", "memory": 64, "links": ["z"], "dependsOn":
+                [{"containerName": "z", "condition": "HEALTHY"}], "mountPoints":
+                [{"sourceVolume": "v", "containerPath": "/v"}], "portMappings":
+                [{"containerPort": 80, "name": "web", "appProtocol": "http"}, {"containerPortRange": "90-99"}]},
+            {"name": "z", "image": "b", "memoryReservation": 64, "healthCheck": {"command": ["true"]},
+                "restartPolicy": {"enabled": true}, "ulimits": [{"name": "nofile", "softLimit": 1, "hardLimit": 2}]}]}"#;
+    let fargate = r#"{"family": "web", "networkMode": "awsvpc", "requiresCompatibilities": ["FARGATE"], "cpu": "1 vCPU",
+        "memory": "2 GB", "executionRoleArn": "arn:aws:iam::123456789012:role/exec", "taskRoleArn": "app",
+        "ephemeralStorage": {"sizeInGiB": 30}, "runtimePlatform": {"cpuArchitecture": "ARM64"}, "containerDefinitions":
+            [{"name": "a", "image": "b", "portMappings": [{"containerPort": 80}], "secrets":
+                [{"name": "A", "valueFrom": "/a"}], "logConfiguration": {"logDriver": "awslogs", "options":
+                {"awslogs-group": "g", "awslogs-region": "us-east-1", "awslogs-stream-prefix": "p"}}}]}"#;
+    for body in [bridge, fargate] {
+        let mut wharf = Wharf::new();
+        let mut first = wharf.call(&format!("RegisterTaskDefinition {body}")).expect("a definition");
+        let described =
+            wharf.call(r#"DescribeTaskDefinition {"taskDefinition": "web"}"#).expect("the definition");
+        assert_eq!(first, described);
+        let again = wharf
+            .call(&format!("RegisterTaskDefinition {}", described["taskDefinition"]))
+            .expect("the definition again");
+        first["taskDefinition"]["revision"] = 2.into();
+        first["taskDefinition"]["taskDefinitionArn"] = format!("{ARN}web:2").into();
+        assert_eq!(first, again);
+    }
+}
