@@ -93,18 +93,18 @@ impl Download<'_> {
     }
 
     async fn body(&self, answer: Answer, sink: &FileSink, done: &mut u64) -> Result<(), Error> {
-        let broken = |problem: String| Error::Unreachable {
+        let broken = |problem: &str, source: Option<hyper::Error>| Error::Unreachable {
             host: self.session.reference().registry().to_owned(),
-            problem,
-            source: None,
+            problem: problem.to_owned(),
+            source: source.map(Into::into),
         };
         let mut body = answer.response.into_body();
         while *done < self.blob.size {
             let frame = match timeout(STALL, body.frame()).await {
                 Ok(Some(Ok(frame))) => frame,
-                Ok(Some(Err(error))) => return Err(broken(format!("the transfer broke: {error}"))),
-                Ok(None) => return Err(broken("the transfer ended early".to_owned())),
-                Err(_) => return Err(broken("the transfer stalled".to_owned())),
+                Ok(Some(Err(error))) => return Err(broken("the transfer broke", Some(error))),
+                Ok(None) => return Err(broken("the transfer ended early", None)),
+                Err(_) => return Err(broken("the transfer stalled", None)),
             };
             let Ok(data) = frame.into_data() else { continue };
             *done += data.len() as u64;

@@ -1,6 +1,6 @@
 //! An HTTP body that reads a file piece by piece on a thread of its own.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use std::fs::File;
 use std::io::{self, Read};
@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use tokio::sync::mpsc;
 
 /// Large enough that a piece costs little, small enough that a slow client pins little memory.
-const PIECE: usize = 256 << 10;
+const PIECE: u64 = 256 << 10;
 /// One piece is read while the one before it is sent.
 const QUEUE: usize = 1;
 
@@ -31,20 +31,25 @@ impl FileBody {
     }
 }
 
-fn read(file: File, length: u64, sender: &mpsc::Sender<io::Result<Bytes>>) {
-    let mut source = file.take(length);
+fn read(mut file: File, length: u64, sender: &mpsc::Sender<io::Result<Bytes>>) {
     let mut left = length;
     while left > 0 {
-        let size = PIECE.min(usize::try_from(left).unwrap_or(PIECE));
-        let mut piece = BytesMut::zeroed(size);
-        let result = source.read_exact(&mut piece).map(|()| piece.freeze());
+        let size = left.min(PIECE);
+        let result = piece(&mut file, size);
         let failed = result.is_err();
-        left -= size as u64;
+        left -= size;
         // A closed channel means that the client has gone.
         if sender.blocking_send(result).is_err() || failed {
             return;
         }
     }
+}
+
+fn piece(file: &mut File, size: u64) -> io::Result<Bytes> {
+    // Reading to the end of a limit fills memory that nobody has to clear first.
+    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
+    file.take(size).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 == size { Ok(bytes.into()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }
 
 impl Body for FileBody {

@@ -170,7 +170,7 @@ impl Pull {
             last_used_at_ms: now_ms(),
         };
         let stored = store.record(record)?;
-        self.settle(&stored);
+        store.settle_later();
         Ok(stored)
     }
 
@@ -310,16 +310,6 @@ impl Pull {
             sleep(delay(attempt)).await;
             attempt += 1;
         }
-    }
-
-    /// Lets the layers reach the disk in the background.
-    fn settle(&self, stored: &StoredImage) {
-        let (store, diff_ids) = (self.inner.store.clone(), stored.record.diff_ids.clone());
-        tokio::task::spawn_blocking(move || {
-            if let Err(error) = store.settle(&diff_ids) {
-                tracing::warn!(error = %stdx::Chain(&error), "layers could not be written back");
-            }
-        });
     }
 }
 

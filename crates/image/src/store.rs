@@ -9,7 +9,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Hex digits of a digest in a layer's directory name. Short, because all lower directories of a container must
 /// fit into one page of mount options; the full digest stands in `layer.json` and is compared.
@@ -19,6 +19,9 @@ const TREE: &str = "fs";
 const LAYER_RECORD: &str = "layer.json";
 const DURABLE: &str = "durable";
 const EMPTY_LAYER: &str = "empty";
+/// Longer than the kernel keeps dirty pages (30 s by default), so that writing back finds little to do and does not
+/// hold up others who wait for the same disk.
+const SETTLE_AFTER: Duration = Duration::from_secs(60);
 
 /// A directory of image content that all containers of this machine share. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -309,20 +312,19 @@ impl ContentStore {
         Ok(dir.join(TREE))
     }
 
-    /// Writes everything to the disk and marks the layers as safe from a power cut. Slow; nobody need wait for it.
-    pub(crate) fn settle(&self, diff_ids: &[Digest]) -> Result<(), Error> {
-        let unsettled: Vec<PathBuf> = diff_ids
-            .iter()
-            .map(|diff_id| self.layer_dir(*diff_id).join(DURABLE))
-            .filter(|marker| !marker.exists())
-            .collect();
+    /// Writes everything to the disk and marks the layers as safe from a power cut. Pulls do it by themselves a while
+    /// later, when the kernel has written most of it anyway.
+    pub fn settle(&self) -> Result<(), Error> {
+        let mut unsettled = entries(&self.inner.layers)?;
+        unsettled.retain(|dir| dir.join(LAYER_RECORD).exists() && !dir.join(DURABLE).exists());
         if unsettled.is_empty() {
             return Ok(());
         }
         let dir = &self.inner.dir;
         let handle = File::open(dir).map_err(Error::io("open", dir))?;
         rustix::fs::syncfs(&handle).map_err(|errno| Error::io("write back", dir)(errno.into()))?;
-        for marker in unsettled {
+        for layer in unsettled {
+            let marker = layer.join(DURABLE);
             match File::create(&marker) {
                 // The layer may have been collected meanwhile.
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
@@ -330,6 +332,19 @@ impl ContentStore {
             }
         }
         Ok(())
+    }
+
+    /// `settle`, later and in the background; not at all if the store is closed before.
+    pub(crate) fn settle_later(&self) {
+        let inner = Arc::downgrade(&self.inner);
+        tokio::spawn(async move {
+            tokio::time::sleep(SETTLE_AFTER).await;
+            let Some(inner) = inner.upgrade() else { return };
+            let settled = tokio::task::spawn_blocking(move || Self { inner }.settle()).await;
+            if let Ok(Err(error)) = settled {
+                tracing::warn!(error = %stdx::Chain(&error), "layers could not be written back");
+            }
+        });
     }
 
     /// After a reboot, layers that were never written back may have holes: they are dropped and pulled again.

@@ -281,7 +281,11 @@ fn damaged_or_full(layer: Digest, path: &Path, error: io::Error) -> Error {
     if crate::error::is_disk_full(&error) {
         return Error::DiskFull(path.to_owned());
     }
-    Error::DamagedLayer { layer, problem: error.to_string(), source: Some(error) }
+    Error::DamagedLayer {
+        layer,
+        problem: format!("unpacking to {} failed", path.display()),
+        source: Some(error),
+    }
 }
 
 #[cfg(test)]

@@ -4,8 +4,10 @@
 //! read one manifest from 32 connections, and push small blobs. It prints speed, CPU of the server process, and its
 //! largest resident memory. Needs `apt-get install docker-registry`.
 
+#![allow(clippy::print_stdout, reason = "the figures are the output")]
+
 #[path = "../tests/it/catalog.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, reason = "the tests look deeper into it")]
 mod catalog;
 
 use anyhow::{Context, Result, bail, ensure};

@@ -8,7 +8,7 @@ use hyper::body::Body;
 use image::{Digest, Hasher};
 use ring::rand::{SecureRandom, SystemRandom};
 use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, IoSlice, Read, Seek, SeekFrom, Write};
+use std::io::{ErrorKind, IoSlice, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -19,7 +19,7 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// ECR: every part but the last has at least 5 MiB.
 const PART_MIN: u64 = 5 << 20;
 /// Bytes that are handed to the writing thread at once.
-const BATCH: usize = 256 << 10;
+const BATCH: usize = 512 << 10;
 /// Batches that wait for the writing thread. Bounds the memory of an upload.
 const QUEUE: usize = 2;
 /// Longest silence within a body; a client that hangs must not keep the upload from its own next try.
@@ -33,9 +33,8 @@ pub(crate) struct Upload {
     state: Arc<Mutex<Option<State>>>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct State {
-    file: File,
     hasher: Hasher,
     /// Size of the newest part of the layer upload API.
     last_part: Option<u64>,
@@ -62,10 +61,8 @@ impl BlobStore {
     pub fn begin_upload(&self, scope: &str) -> Result<String, StoreError> {
         let id = new_id()?;
         let path = self.upload_path(&file_name(scope, &id));
-        let create = OpenOptions::new().read(true).write(true).create_new(true).open(&path);
-        let file = create.map_err(StoreError::io("create", &path))?;
-        let state = State { file, hasher: Hasher::new(), last_part: None, short_part: false };
-        let upload = Upload { state: Arc::new(Mutex::new(Some(state))) };
+        File::create_new(&path).map_err(StoreError::io("create", &path))?;
+        let upload = Upload { state: Arc::new(Mutex::new(Some(State::default()))) };
         self.active().insert(file_name(scope, &id), Arc::new(upload));
         Ok(id)
     }
@@ -92,6 +89,11 @@ impl BlobStore {
         let length = guard.as_ref().map_or(0, |state| state.hasher.length());
         if place.first.is_some_and(|first| first != length) {
             return Err(StoreError::InvalidPart { last_valid: length.checked_sub(1) });
+        }
+        if let (Some(expected), Some(actual)) = (place.length, body.size_hint().exact())
+            && expected != actual
+        {
+            return Err(StoreError::PartLength { expected, actual });
         }
         let max = self.inner.settings.blob_bytes_max;
         let (batches, queue) = mpsc::channel(QUEUE);
@@ -171,7 +173,7 @@ impl BlobStore {
             // As in `append`, the lock ends with the work.
             let _guard = guard;
             let published = if known {
-                store.publish(&state.file, &path, digest)
+                open(&path).and_then(|file| store.publish(&file, &path, digest))
             } else {
                 Err(StoreError::DigestMismatch { actual: digest })
             };
@@ -259,9 +261,14 @@ impl BlobStore {
     }
 }
 
+/// Descriptors are kept open only while bytes come in: abandoned uploads cost nothing but their file.
+fn open(path: &Path) -> Result<File, StoreError> {
+    OpenOptions::new().append(true).open(path).map_err(StoreError::io("open", path))
+}
+
 /// Reads the bytes of an earlier process again, because a hash in the middle cannot be stored.
 fn reopen(path: &Path) -> Result<Option<State>, StoreError> {
-    let mut file = match OpenOptions::new().read(true).write(true).open(path) {
+    let mut file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(StoreError::io("open", path)(error)),
@@ -276,8 +283,7 @@ fn reopen(path: &Path) -> Result<Option<State>, StoreError> {
             Err(error) => return Err(StoreError::io("read", path)(error)),
         }
     }
-    file.seek(SeekFrom::Start(hasher.length())).map_err(StoreError::io("read", path))?;
-    Ok(Some(State { file, hasher, last_part: None, short_part: false }))
+    Ok(Some(State { hasher, ..State::default() }))
 }
 
 /// Hands a body's frames to the writer, many small ones at once. Ends early when the writer has failed.
@@ -320,8 +326,9 @@ fn write_batches(
     path: &Path,
 ) -> Result<u64, StoreError> {
     let Some(state) = guard.as_mut() else { return Ok(0) };
+    let mut file = open(path)?;
     while let Some(batch) = queue.blocking_recv() {
-        if let Err(error) = state.write(&batch, max, path) {
+        if let Err(error) = state.write(&mut file, &batch, max, path) {
             *guard = None;
             discard(path);
             return Err(error);
@@ -331,7 +338,7 @@ fn write_batches(
 }
 
 impl State {
-    fn write(&mut self, batch: &[Bytes], max: u64, path: &Path) -> Result<(), StoreError> {
+    fn write(&mut self, file: &mut File, batch: &[Bytes], max: u64, path: &Path) -> Result<(), StoreError> {
         let size: u64 = batch.iter().map(|piece| piece.len() as u64).sum();
         if self.hasher.length() + size > max {
             return Err(StoreError::TooLarge { max });
@@ -339,7 +346,7 @@ impl State {
         let mut slices: Vec<IoSlice<'_>> = batch.iter().map(|piece| IoSlice::new(piece)).collect();
         let mut rest = slices.as_mut_slice();
         while !rest.is_empty() {
-            match self.file.write_vectored(rest) {
+            match file.write_vectored(rest) {
                 Ok(0) => return Err(StoreError::io("write", path)(ErrorKind::WriteZero.into())),
                 Ok(count) => IoSlice::advance_slices(&mut rest, count),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}

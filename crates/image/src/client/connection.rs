@@ -113,7 +113,7 @@ impl Client {
         let stream = match timeout(CONNECT_TIMEOUT, open(scheme, authority)).await {
             Ok(stream) => stream.map_err(|source| Error::Unreachable {
                 host: authority.to_string(),
-                problem: source.to_string(),
+                problem: "connecting failed".to_owned(),
                 source: Some(Box::new(source)),
             })?,
             Err(_) => return Err(unreachable(origin, "connecting takes too long")),
@@ -124,7 +124,7 @@ impl Client {
             let encrypted =
                 self.tls(origin)?.connect(name, stream).await.map_err(|source| Error::Unreachable {
                     host: authority.to_string(),
-                    problem: format!("TLS: {source}"),
+                    problem: "no TLS connection came about".to_owned(),
                     source: Some(Box::new(source)),
                 })?;
             return handshake(origin, TokioIo::new(encrypted)).await;

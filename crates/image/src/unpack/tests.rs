@@ -20,14 +20,7 @@ impl Tar {
         Self(Builder::new(Vec::new()))
     }
 
-    fn add(
-        mut self,
-        kind: EntryType,
-        name: &str,
-        link: &str,
-        content: &[u8],
-        change: impl Fn(&mut Header),
-    ) -> Self {
+    fn add(mut self, kind: EntryType, name: &str, content: &[u8], change: impl Fn(&mut Header)) -> Self {
         let mut header = Header::new_gnu();
         header.set_entry_type(kind);
         header.set_size(content.len() as u64);
@@ -37,27 +30,31 @@ impl Tar {
         header.set_mtime(1_000_000_000);
         let raw = header.as_old_mut();
         raw.name[..name.len()].copy_from_slice(name.as_bytes());
-        raw.linkname[..link.len()].copy_from_slice(link.as_bytes());
+        if matches!(kind, EntryType::Symlink | EntryType::Link) {
+            raw.linkname[..content.len()].copy_from_slice(content);
+            header.set_size(0);
+        }
         change(&mut header);
         header.set_cksum();
+        let content = if header.size().unwrap() == 0 { &[] } else { content };
         self.0.append(&header, content).unwrap();
         self
     }
 
     fn dir(self, name: &str) -> Self {
-        self.add(EntryType::Directory, name, "", b"", |_| {})
+        self.add(EntryType::Directory, name, b"", |_| {})
     }
 
     fn file(self, name: &str, content: &str) -> Self {
-        self.add(EntryType::Regular, name, "", content.as_bytes(), |_| {})
+        self.add(EntryType::Regular, name, content.as_bytes(), |_| {})
     }
 
     fn symlink(self, name: &str, target: &str) -> Self {
-        self.add(EntryType::Symlink, name, target, b"", |_| {})
+        self.add(EntryType::Symlink, name, target.as_bytes(), |_| {})
     }
 
     fn hard(self, name: &str, target: &str) -> Self {
-        self.add(EntryType::Link, name, target, b"", |_| {})
+        self.add(EntryType::Link, name, target.as_bytes(), |_| {})
     }
 
     fn pax(mut self, records: &[(&str, &[u8])]) -> Self {
@@ -136,24 +133,24 @@ impl Scene {
 fn keeps_what_a_tar_says() {
     let capability = b"\x01\0\0\x02\0\x04\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
     let scene = Tar::new()
-        .add(EntryType::Directory, "./", "", b"", |h| h.set_mode(0o711))
-        .add(EntryType::Directory, "srv/", "", b"", |h| {
+        .add(EntryType::Directory, "./", b"", |h| h.set_mode(0o711))
+        .add(EntryType::Directory, "srv/", b"", |h| {
             h.set_mode(0o2750);
             h.set_uid(7);
             h.set_gid(8);
         })
-        .add(EntryType::Regular, "srv/tool", "", b"#!", |h| {
+        .add(EntryType::Regular, "srv/tool", b"#!", |h| {
             h.set_mode(0o4755);
             h.set_uid(1000);
         })
         .hard("srv/same", "srv/tool")
         .symlink("srv/link", "../../../etc/passwd")
-        .add(EntryType::Char, "null", "", b"", |h| {
+        .add(EntryType::Char, "null", b"", |h| {
             h.set_device_major(1).unwrap();
             h.set_device_minor(3).unwrap();
             h.set_mode(0o666);
         })
-        .add(EntryType::Fifo, "pipe", "", b"", |_| {})
+        .add(EntryType::Fifo, "pipe", b"", |_| {})
         .pax(&[
             ("mtime", b"1234567890.5"),
             ("SCHILY.xattr.user.note", b"hello"),
@@ -249,7 +246,7 @@ fn dot_dot_is_refused() {
     Tar::new().file("/../evil", "e").unpack().refused();
     Tar::new().dir("..").unpack().refused();
     Tar::new().symlink("../evil", "x").unpack().refused();
-    Tar::new().add(EntryType::Char, "../evil", "", b"", |_| {}).unpack().refused();
+    Tar::new().add(EntryType::Char, "../evil", b"", |_| {}).unpack().refused();
 }
 
 #[test]
