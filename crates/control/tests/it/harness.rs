@@ -47,6 +47,10 @@ impl Wharf {
         self.principal = arn.to_owned();
     }
 
+    pub fn settings(&self) -> &Settings {
+        self.core.settings()
+    }
+
     pub fn state(&self) -> &State {
         self.core.state()
     }
@@ -65,7 +69,8 @@ impl Wharf {
         self.core.step(self.now, &Entropy::new(self.steps, [7; 32]), input)
     }
 
-    /// Calls an ECS operation, written `Operation {json}`; the reply's JSON, or the exception as `Code: text`.
+    /// Calls an operation, written `Operation {json}`, of ECS unless another API precedes it: `ecr.Operation {json}`;
+    /// the reply's JSON, or the exception as `Code: text`.
     pub fn call(&mut self, request: &str) -> Result<Value, String> {
         self.call_and_listen(request).0
     }
@@ -121,6 +126,23 @@ fn decode(request: &str, principal: &str) -> Result<Call, String> {
         request_id: "request".to_owned(),
         request: ApiRequest::Ecs(request),
     })
+}
+
+fn decode(operation: &str, body: &str) -> Result<ApiRequest, String> {
+    macro_rules! by_api {
+        ($($api:ident),*) => {
+            match operation.split_once('.').unwrap_or(("ecs", operation)) {
+                $((stringify!($api), operation) => {
+                    let index = api::$api::SERVICE.operation(operation).ok_or("no such operation")?;
+                    wire::json::read(body.as_bytes(), |reader| api::$api::Request::read(index, reader))
+                        .map(ApiRequest::from)
+                        .map_err(|error| format!("not decoded: {error}"))
+                })*
+                (api, _) => Err(format!("no such API: {api}")),
+            }
+        };
+    }
+    by_api!(ecs, ecr, logs, sts)
 }
 
 /// Where the reply is not what was wanted.
