@@ -1,8 +1,10 @@
 //! Control groups v1, hybrid and v2: one group a container, made ahead, with only the controllers that are used.
 
+use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io;
+use std::os::fd::IntoRawFd;
 use std::path::{Path, PathBuf};
 
 /// What a container may use; 0 is no limit.
@@ -105,7 +107,10 @@ impl Hierarchies {
             }
             Version::V2(root) => {
                 let available = fs::read_to_string(root.join("cgroup.controllers"))?;
-                let wanted: Vec<_> = V2_CONTROLLERS.iter().filter(|c| available.split_whitespace().any(|a| a == **c)).collect();
+                let wanted: Vec<_> = V2_CONTROLLERS
+                    .iter()
+                    .filter(|c| available.split_whitespace().any(|a| a == **c))
+                    .collect();
                 for directory in [root.clone(), root.join(&self.parent)] {
                     make(&directory)?;
                     for controller in &wanted {
@@ -115,9 +120,10 @@ impl Hierarchies {
             }
         }
         if let Some(devices) = &self.devices {
+            let shared = devices.join(&self.parent).join(SHARED);
             make(&devices.join(&self.parent))?;
-            make(&self.shared_devices(devices))?;
-            write_device_rules(&self.shared_devices(devices), &[])?;
+            make(&shared)?;
+            write_device_rules(&shared, &[])?;
         } else if let Some(unified) = &self.unified {
             make(&unified.join(&self.parent))?;
         }
@@ -146,43 +152,92 @@ impl Hierarchies {
     }
 
     pub(crate) fn group(&self, name: &str) -> Group {
-        Group { hierarchies: self.clone(), name: name.to_owned() }
-    }
-
-    fn shared_devices(&self, devices: &Path) -> PathBuf {
-        devices.join(&self.parent).join("standard")
+        let below = |root: &Path| root.join(&self.parent).join(name);
+        let (unified, directories) = match &self.version {
+            Version::V1(controllers) => {
+                (false, controllers.iter().map(|(c, root)| (*c, below(root))).collect())
+            }
+            Version::V2(root) => (true, vec![("", below(root))]),
+        };
+        let devices = self
+            .devices
+            .as_ref()
+            .map(|root| Devices { parent: root.join(&self.parent), name: name.to_owned() });
+        Group { unified, directories, devices }
     }
 
     /// Every group of ours that exists, for tests that count.
     #[cfg(test)]
     pub(crate) fn groups(&self) -> usize {
-        self.parents().iter().filter_map(|p| fs::read_dir(p).ok()).flatten().flatten().filter(|e| e.path().is_dir()).count()
+        self.parents()
+            .iter()
+            .filter_map(|p| fs::read_dir(p).ok())
+            .flatten()
+            .flatten()
+            .filter(|e| e.path().is_dir())
+            .count()
     }
 }
+
+/// The group of v1's devices controller that all containers with the standard devices share.
+const SHARED: &str = "standard";
 
 /// The group of one container in all hierarchies.
 #[derive(Clone, Debug)]
 pub(crate) struct Group {
-    hierarchies: Hierarchies,
+    unified: bool,
+    /// By controller; v2's one directory has no name.
+    directories: Vec<(&'static str, PathBuf)>,
+    devices: Option<Devices>,
+}
+
+/// Of v1. Most containers need no group of their own there.
+#[derive(Clone, Debug)]
+struct Devices {
+    parent: PathBuf,
     name: String,
 }
 
 impl Group {
     /// Makes the group and moves the calling process into it, and into the group of containers with the standard devices.
     pub(crate) fn create_and_join(&self) -> io::Result<()> {
-        for directory in self.directories() {
-            make(&directory)?;
-            join(&directory)?;
+        let mut last = None;
+        for (_, directory) in &self.directories {
+            // `cpu,cpuacct` mounted together are one hierarchy.
+            if last == Some(directory) {
+                continue;
+            }
+            make(directory)?;
+            join(directory)?;
+            last = Some(directory);
         }
-        match &self.hierarchies.devices {
-            Some(devices) => join(&self.hierarchies.shared_devices(devices)),
+        match &self.devices {
+            Some(devices) => join(&devices.parent.join(SHARED)),
             None => Ok(()),
         }
     }
 
+    /// The same group, reached through descriptors that stay open as long as this process: for when the hierarchies
+    /// are no longer mounted where it can see them.
+    pub(crate) fn pinned(&self) -> io::Result<Self> {
+        let pin = |path: &Path| -> io::Result<PathBuf> {
+            let fd =
+                rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+            Ok(format!("/proc/self/fd/{}", fd.into_raw_fd()).into())
+        };
+        let mut pinned = self.clone();
+        for (_, directory) in &mut pinned.directories {
+            *directory = pin(directory)?;
+        }
+        if let Some(devices) = &mut pinned.devices {
+            devices.parent = pin(&devices.parent)?;
+        }
+        Ok(pinned)
+    }
+
     pub(crate) fn limit(&self, limits: &Limits) -> io::Result<()> {
-        match &self.hierarchies.version {
-            Version::V1(_) => {
+        match self.unified {
+            false => {
                 if limits.cpu_shares > 0 {
                     self.write("cpu", "cpu.shares", limits.cpu_shares)?;
                 }
@@ -193,7 +248,7 @@ impl Group {
                     self.write("memory", "memory.soft_limit_in_bytes", limits.memory_reservation_bytes)?;
                 }
             }
-            Version::V2(_) => {
+            true => {
                 if limits.cpu_shares > 0 {
                     // The kernel documentation's mapping of 2..262144 onto 1..10000, as runc and crun use it.
                     let weight = 1 + (limits.cpu_shares.clamp(2, 262_144) - 2) * 9999 / 262_142;
@@ -212,8 +267,8 @@ impl Group {
 
     /// Gives the calling process more devices than the standard ones; `None` allows all.
     pub(crate) fn allow_devices(&self, rules: Option<&[String]>) -> io::Result<()> {
-        let Some(devices) = &self.hierarchies.devices else { return Ok(()) };
-        let directory = devices.join(&self.hierarchies.parent).join(&self.name);
+        let Some(devices) = &self.devices else { return Ok(()) };
+        let directory = devices.parent.join(&devices.name);
         make(&directory)?;
         match rules {
             None => fs::write(directory.join("devices.allow"), "a")?,
@@ -224,10 +279,7 @@ impl Group {
 
     /// How many processes the kernel killed because the memory limit was reached.
     pub(crate) fn oom_kills(&self) -> u64 {
-        let file = match self.hierarchies.version {
-            Version::V1(_) => "memory.oom_control",
-            Version::V2(_) => "memory.events",
-        };
+        let file = if self.unified { "memory.events" } else { "memory.oom_control" };
         self.read("memory", file).and_then(|text| field(&text, "oom_kill")).unwrap_or(0)
     }
 
@@ -236,11 +288,10 @@ impl Group {
             self.read(controller, file).and_then(|t| t.trim().parse::<u64>().ok()).unwrap_or(0)
         };
         let stat = self.read("memory", "memory.stat").unwrap_or_default();
-        let processes = |controller: &str| {
-            self.read(controller, "cgroup.procs").map_or(0, |t| t.lines().count() as u64)
-        };
-        match self.hierarchies.version {
-            Version::V1(_) => {
+        let processes =
+            |controller: &str| self.read(controller, "cgroup.procs").map_or(0, |t| t.lines().count() as u64);
+        match self.unified {
+            false => {
                 let cache = field(&stat, "total_inactive_file").unwrap_or(0);
                 let limit = number("memory", "memory.limit_in_bytes");
                 Usage {
@@ -252,12 +303,14 @@ impl Group {
                     ..Usage::default()
                 }
             }
-            Version::V2(_) => {
+            true => {
                 let cpu = self.read("cpu", "cpu.stat").unwrap_or_default();
                 let cache = field(&stat, "inactive_file").unwrap_or(0);
                 let io = self.read("io", "io.stat").unwrap_or_default();
                 let sum = |key: &str| {
-                    io.split_whitespace().filter_map(|w| w.strip_prefix(key)?.parse::<u64>().ok()).sum::<u64>()
+                    io.split_whitespace()
+                        .filter_map(|w| w.strip_prefix(key)?.parse::<u64>().ok())
+                        .sum::<u64>()
                 };
                 Usage {
                     cpu_ns: field(&cpu, "usage_usec").unwrap_or(0) * 1000,
@@ -273,45 +326,21 @@ impl Group {
 
     /// Removes the group; false if a process that is ending still holds it.
     pub(crate) fn remove(&self) -> bool {
-        let mut directories = self.directories();
-        directories.extend(self.hierarchies.devices.iter().map(|d| d.join(&self.hierarchies.parent).join(&self.name)));
-        directories.into_iter().fold(true, |all, directory| {
-            all & match fs::remove_dir(&directory) {
-                Ok(()) => true,
-                Err(error) => error.kind() == io::ErrorKind::NotFound,
-            }
-        })
-    }
-
-    /// The group's directories by controller, for showing them inside the container.
-    pub(crate) fn by_controller(&self) -> Vec<(&'static str, PathBuf)> {
-        match &self.hierarchies.version {
-            Version::V1(controllers) => {
-                controllers.iter().map(|(name, root)| (*name, self.below(root))).collect()
-            }
-            Version::V2(root) => vec![("", self.below(root))],
-        }
-    }
-
-    fn directories(&self) -> Vec<PathBuf> {
-        let mut found: Vec<_> = self.by_controller().into_iter().map(|(_, path)| path).collect();
-        // `cpu,cpuacct` mounted together are one hierarchy.
-        found.dedup();
-        found
-    }
-
-    fn below(&self, root: &Path) -> PathBuf {
-        root.join(&self.hierarchies.parent).join(&self.name)
+        let own_devices = self.devices.iter().map(|d| d.parent.join(&d.name));
+        self.directories.iter().map(|(_, directory)| directory.clone()).chain(own_devices).fold(
+            true,
+            |all, directory| {
+                all & match fs::remove_dir(&directory) {
+                    Ok(()) => true,
+                    Err(error) => error.kind() == io::ErrorKind::NotFound,
+                }
+            },
+        )
     }
 
     fn file(&self, controller: &str, file: &str) -> Option<PathBuf> {
-        match &self.hierarchies.version {
-            Version::V1(controllers) => {
-                let (_, root) = controllers.iter().find(|(name, _)| *name == controller)?;
-                Some(self.below(root).join(file))
-            }
-            Version::V2(root) => Some(self.below(root).join(file)),
-        }
+        let found = self.directories.iter().find(|(name, _)| self.unified || *name == controller);
+        found.map(|(_, directory)| directory.join(file))
     }
 
     fn read(&self, controller: &str, file: &str) -> Option<String> {
@@ -320,7 +349,10 @@ impl Group {
 
     fn write(&self, controller: &str, file: &str, value: u64) -> io::Result<()> {
         let path = self.file(controller, file).ok_or_else(|| {
-            io::Error::new(io::ErrorKind::Unsupported, format!("this machine has no cgroup controller {controller}"))
+            io::Error::new(
+                io::ErrorKind::Unsupported,
+                format!("this machine has no cgroup controller {controller}"),
+            )
         })?;
         fs::write(&path, value.to_string())
             .map_err(|e| io::Error::new(e.kind(), format!("cannot write {value} to {}: {e}", path.display())))
@@ -329,16 +361,18 @@ impl Group {
 
 fn make(directory: &Path) -> io::Result<()> {
     match fs::create_dir(directory) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            Err(io::Error::new(error.kind(), format!("cannot make the cgroup {}: {error}", directory.display())))
-        }
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(io::Error::new(
+            error.kind(),
+            format!("cannot make the cgroup {}: {error}", directory.display()),
+        )),
         _ => Ok(()),
     }
 }
 
 fn join(directory: &Path) -> io::Result<()> {
-    fs::write(directory.join("cgroup.procs"), "0")
-        .map_err(|e| io::Error::new(e.kind(), format!("cannot enter the cgroup {}: {e}", directory.display())))
+    fs::write(directory.join("cgroup.procs"), "0").map_err(|e| {
+        io::Error::new(e.kind(), format!("cannot enter the cgroup {}: {e}", directory.display()))
+    })
 }
 
 fn field(text: &str, name: &str) -> Option<u64> {
@@ -385,12 +419,11 @@ mod tests {
     #[test]
     fn hierarchies_are_told_apart() {
         let hybrid = Hierarchies::from_mountinfo(HYBRID, "wharf-x").expect("v1");
-        let group = hybrid.group("g");
-        assert_eq!(group.by_controller().len(), 3);
-        assert_eq!(group.directories().len(), 2, "cpu and cpuacct are one hierarchy here");
-        assert_eq!(group.file("memory", "f").expect("there"), Path::new("/sys/fs/cgroup/memory/wharf-x/g/f"));
-        let unified = Hierarchies::from_mountinfo(UNIFIED, "wharf-x").expect("v2").group("g");
-        assert_eq!(unified.directories(), [Path::new("/sys/fs/cgroup/wharf-x/g")]);
+        let file = |h: &Hierarchies| h.group("g").file("memory", "f").expect("there");
+        assert_eq!(file(&hybrid), Path::new("/sys/fs/cgroup/memory/wharf-x/g/f"));
+        assert_eq!(hybrid.mount_points().len(), 4);
+        let unified = Hierarchies::from_mountinfo(UNIFIED, "wharf-x").expect("v2");
+        assert_eq!(file(&unified), Path::new("/sys/fs/cgroup/wharf-x/g/f"));
         assert!(Hierarchies::from_mountinfo("1 0 0:1 / / rw - ext4 /dev/vda rw\n", "w").is_none());
     }
 

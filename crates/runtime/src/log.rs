@@ -72,7 +72,13 @@ pub struct LogReader {
 impl LogReader {
     /// Starts at the oldest line that is still there.
     pub fn open(path: &Path) -> Self {
-        Self { path: path.to_owned(), file: None, offset: 0, buffer: Vec::new(), pieces: [Vec::new(), Vec::new()] }
+        Self {
+            path: path.to_owned(),
+            file: None,
+            offset: 0,
+            buffer: Vec::new(),
+            pieces: [Vec::new(), Vec::new()],
+        }
     }
 
     /// Goes on at an earlier reader's position; at the oldest line if that file is gone.
@@ -264,7 +270,11 @@ mod tests {
         assert_eq!(seen.len(), 500);
         let late = all(&mut LogReader::open(&path));
         assert!(late.len() < 200 && late.last() == seen.last(), "{} lines kept", late.len());
-        let sizes: u64 = std::fs::read_dir(dir.path()).expect("lists").flatten().map(|e| e.metadata().expect("there").len()).sum();
+        let sizes: u64 = std::fs::read_dir(dir.path())
+            .expect("lists")
+            .flatten()
+            .map(|e| e.metadata().expect("there").len())
+            .sum();
         assert!(sizes <= 6_000, "{sizes} bytes");
     }
 }

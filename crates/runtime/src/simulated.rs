@@ -74,7 +74,8 @@ enum Behaviour {
 
 impl Behaviour {
     fn of(spec: &ContainerSpec) -> Self {
-        let words: Vec<String> = [spec.entry_point.clone(), spec.command.clone()].into_iter().flatten().flatten().collect();
+        let words: Vec<String> =
+            [spec.entry_point.clone(), spec.command.clone()].into_iter().flatten().flatten().collect();
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let millis = |text: &str| text.parse().map(Duration::from_millis).ok();
         let exits = |code: &str, after: &str, oom| {
@@ -104,7 +105,13 @@ impl Simulated {
     /// With a directory, containers that `log` get files there, in the format of [`log`](crate::log).
     pub fn new(log_dir: Option<PathBuf>) -> Self {
         let state = State { next_port: *PORTS.start(), next_ip: 2, ..State::default() };
-        Self { inner: Arc::new(Inner { state: Mutex::new(state), events: broadcast::Sender::new(EVENTS_MAX), log_dir }) }
+        Self {
+            inner: Arc::new(Inner {
+                state: Mutex::new(state),
+                events: broadcast::Sender::new(EVENTS_MAX),
+                log_dir,
+            }),
+        }
     }
 }
 
@@ -132,7 +139,9 @@ fn pull(reference: &str) -> Result<PulledImage> {
         )),
         Some("denied") => Err(RuntimeError::new(
             ErrorKind::CannotPullContainerAuth,
-            format!("pull access denied for {reference}, repository does not exist or may require 'docker login'"),
+            format!(
+                "pull access denied for {reference}, repository does not exist or may require 'docker login'"
+            ),
         )),
         _ => {
             let digest = match reference.split_once('@') {
@@ -209,7 +218,12 @@ impl Inner {
         state.created += 1;
         let runtime_id = digits(&format!("container {}", state.created));
         let behaviour = Behaviour::of(&spec);
-        let known = ContainerState { runtime_id: runtime_id.clone(), spec, created_at: now(), status: ContainerStatus::Created };
+        let known = ContainerState {
+            runtime_id: runtime_id.clone(),
+            spec,
+            created_at: now(),
+            status: ContainerStatus::Created,
+        };
         state.containers.insert(runtime_id.clone(), Container { state: known, behaviour, run: 0 });
         Ok(CreatedContainer { runtime_id })
     }
@@ -218,7 +232,10 @@ impl Inner {
         let mut state = self.lock();
         let container = state.find(id)?;
         if let ContainerStatus::Running(_) = container.state.status {
-            return Err(RuntimeError::new(ErrorKind::CannotStartContainer, "the container is running already"));
+            return Err(RuntimeError::new(
+                ErrorKind::CannotStartContainer,
+                "the container is running already",
+            ));
         }
         let behaviour = container.behaviour.clone();
         if let Behaviour::CannotStart(text) = behaviour {
@@ -398,12 +415,15 @@ mod tests {
     async fn commands_say_how_a_container_ends() {
         let runtime = Simulated::default();
         let mut events = runtime.events();
-        for (command, code, oom) in [("exit 3", 3, false), ("exit 0 after 5000", 0, false), ("oom after 1", 137, true)] {
+        for (command, code, oom) in
+            [("exit 3", 3, false), ("exit 0 after 5000", 0, false), ("oom after 1", 137, true)]
+        {
             let (id, _) = started(&runtime, spec(command)).await.expect("starts");
             let ContainerEvent::Exited { runtime_id, exit } = events.recv().await.expect("ends");
             assert_eq!((runtime_id, exit.exit_code, exit.oom_killed), (id, code, oom), "{command}");
         }
-        let error = started(&runtime, spec("cannot-start no such file")).await.expect_err("told so").to_string();
+        let error =
+            started(&runtime, spec("cannot-start no such file")).await.expect_err("told so").to_string();
         assert_eq!(error, "CannotStartContainerError: no such file");
     }
 
@@ -430,7 +450,10 @@ mod tests {
             protocol: crate::Protocol::Tcp,
             host_ip: Ipv4Addr::UNSPECIFIED,
         };
-        let with = |host_port| ContainerSpec { network: NetworkMode::Bridge { ports: vec![port(host_port)] }, ..spec("x") };
+        let with = |host_port| ContainerSpec {
+            network: NetworkMode::Bridge { ports: vec![port(host_port)] },
+            ..spec("x")
+        };
         let (_, a) = started(&runtime, with(0)).await.expect("starts");
         let (_, b) = started(&runtime, with(0)).await.expect("starts");
         assert_eq!((a.network_bindings[0].host_port, b.network_bindings[0].host_port), (32_768, 32_769));

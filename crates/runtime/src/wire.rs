@@ -5,7 +5,8 @@ use crate::{ContainerExit, ErrorKind};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -24,29 +25,76 @@ pub(crate) const SOCKET: &str = "keeper.sock";
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Request {
     /// Makes a container from the job in `dir`. Beside it: the network namespace, then sockets that hold host ports.
-    Create { request: u64, id: String, dir: PathBuf, log: LogLimits, netns: bool },
-    Start { request: u64, id: String },
-    Signal { request: u64, id: String, signal: i32 },
+    Create {
+        request: u64,
+        id: String,
+        dir: PathBuf,
+        log: LogLimits,
+        netns: bool,
+    },
+    Start {
+        request: u64,
+        id: String,
+    },
+    Signal {
+        request: u64,
+        id: String,
+        signal: i32,
+    },
     /// Lets go of the host ports of a container that has ended.
-    Release { request: u64, id: String },
+    Release {
+        request: u64,
+        id: String,
+    },
     /// Forgets a container; kills it first if it still runs.
-    Remove { request: u64, id: String },
-    List { request: u64 },
+    Remove {
+        request: u64,
+        id: String,
+    },
+    List {
+        request: u64,
+    },
     /// Kills every container and ends.
-    Shutdown { request: u64 },
+    Shutdown {
+        request: u64,
+    },
 }
 
 /// From the keeper.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Message {
-    Hello { protocol: u32, version: String },
-    Created { request: u64, pid: u32, group: String, warnings: Vec<String> },
-    Started { request: u64, at: Timestamp },
-    Done { request: u64 },
-    Failed { request: u64, kind: ErrorKind, message: String },
+    Hello {
+        protocol: u32,
+        version: String,
+    },
+    Created {
+        request: u64,
+        pid: u32,
+        group: String,
+        warnings: Vec<String>,
+    },
+    Started {
+        request: u64,
+        at: Timestamp,
+    },
+    Done {
+        request: u64,
+    },
+    Failed {
+        request: u64,
+        kind: ErrorKind,
+        message: String,
+    },
     /// Part of a list; the last part has `more` unset.
-    Listed { request: u64, containers: Vec<Kept>, more: bool },
-    Exited { id: String, exit: ContainerExit },
+    Listed {
+        request: u64,
+        containers: Vec<Kept>,
+        more: bool,
+    },
+    Exited {
+        id: String,
+        exit: ContainerExit,
+    },
 }
 
 /// One container as the keeper knows it.
@@ -64,14 +112,21 @@ const DATAGRAM_MAX: usize = 256 << 10;
 const DESCRIPTORS_MAX: usize = 128;
 
 /// Sends one message; `WouldBlock` if the other side does not read.
-pub(crate) fn send(socket: BorrowedFd<'_>, message: &impl Serialize, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+pub(crate) fn send(
+    socket: BorrowedFd<'_>,
+    message: &impl Serialize,
+    descriptors: &[BorrowedFd<'_>],
+) -> io::Result<()> {
     let bytes = serde_json::to_vec(message)?;
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     if !descriptors.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(descriptors)) {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
-            format!("{} published ports are too many for one container (at most {DESCRIPTORS_MAX})", descriptors.len()),
+            format!(
+                "{} published ports are too many for one container (at most {DESCRIPTORS_MAX})",
+                descriptors.len()
+            ),
         ));
     }
     loop {

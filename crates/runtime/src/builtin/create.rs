@@ -23,7 +23,9 @@ struct Connections {
 
 fn cannot_create(what: &str) -> impl FnOnce(io::Error) -> RuntimeError {
     let what = what.to_owned();
-    move |error| RuntimeError::new(ErrorKind::CannotCreateContainer, format!("{what}: {error}")).caused_by(error)
+    move |error| {
+        RuntimeError::new(ErrorKind::CannotCreateContainer, format!("{what}: {error}")).caused_by(error)
+    }
 }
 
 impl Inner {
@@ -110,7 +112,10 @@ impl Inner {
             netns: connections.endpoint.is_some(),
         })?;
         let Message::Created { pid, group, warnings, .. } = answer else {
-            return Err(RuntimeError::new(ErrorKind::DockerState, "the keeper gave an answer that does not fit"));
+            return Err(RuntimeError::new(
+                ErrorKind::DockerState,
+                "the keeper gave an answer that does not fit",
+            ));
         };
         for warning in warnings {
             tracing::warn!(container = id, "{warning}");
@@ -122,8 +127,9 @@ impl Inner {
         let ports = match &record.spec.network {
             NetworkMode::Host => return Ok(Connections::default()),
             NetworkMode::None => {
-                let isolated = Network::isolate()
-                    .map_err(|e| RuntimeError::new(ErrorKind::ContainerNetworking, e.to_string()).caused_by(e))?;
+                let isolated = Network::isolate().map_err(|e| {
+                    RuntimeError::new(ErrorKind::ContainerNetworking, e.to_string()).caused_by(e)
+                })?;
                 return Ok(Connections { endpoint: Some(isolated), ..Connections::default() });
             }
             NetworkMode::Bridge { ports } => ports.clone(),
@@ -147,18 +153,23 @@ impl Inner {
         if let Phase::Exited { .. } = phase {
             self.make_again(id)?;
         }
-        let (record, pid) = self.containers.with(id, |entry| match &entry.phase {
-            Phase::Created { pid } => Ok((entry.record.clone(), *pid)),
-            Phase::Running(_) => Err("the container is running already"),
-            Phase::Creating => Err("the container is still being made"),
-            Phase::Exited { .. } => Err("the container ended before its start"),
-        })?
-        .map_err(|text| RuntimeError::new(ErrorKind::CannotStartContainer, text))?;
+        let (record, pid) = self
+            .containers
+            .with(id, |entry| match &entry.phase {
+                Phase::Created { pid } => Ok((entry.record.clone(), *pid)),
+                Phase::Running(_) => Err("the container is running already"),
+                Phase::Creating => Err("the container is still being made"),
+                Phase::Exited { .. } => Err("the container ended before its start"),
+            })?
+            .map_err(|text| RuntimeError::new(ErrorKind::CannotStartContainer, text))?;
         let publications = record.publications();
         self.wires.publish(&publications)?;
         let answer = self.link.ask(&[], |request| Request::Start { request, id: id.to_owned() })?;
         let Message::Started { at, .. } = answer else {
-            return Err(RuntimeError::new(ErrorKind::DockerState, "the keeper gave an answer that does not fit"));
+            return Err(RuntimeError::new(
+                ErrorKind::DockerState,
+                "the keeper gave an answer that does not fit",
+            ));
         };
         let started =
             StartedContainer { pid, started_at: at, network_bindings: record.bindings, ip: record.ip };

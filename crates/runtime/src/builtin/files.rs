@@ -74,7 +74,11 @@ mod tests {
 
     #[test]
     fn own_servers_replace_the_hosts() {
-        let resolver = Resolver { servers: vec![[10, 0, 0, 2].into()], options: vec!["ndots:1".to_owned()], ..Default::default() };
+        let resolver = Resolver {
+            servers: vec![[10, 0, 0, 2].into()],
+            options: vec!["ndots:1".to_owned()],
+            ..Default::default()
+        };
         let mut spec = ContainerSpec::default();
         assert_eq!(compose(&spec, &resolver), "nameserver 10.0.0.2\noptions ndots:1\n");
         spec.dns_servers = vec![[9, 9, 9, 9].into()];
@@ -84,7 +88,10 @@ mod tests {
 
     #[test]
     fn hosts_name_the_container_and_the_extra_ones() {
-        let spec = ContainerSpec { extra_hosts: vec![("db".to_owned(), [10, 1, 1, 1].into())], ..Default::default() };
+        let spec = ContainerSpec {
+            extra_hosts: vec![("db".to_owned(), [10, 1, 1, 1].into())],
+            ..Default::default()
+        };
         let text = hosts(&spec, "me", Some([172, 29, 0, 2].into())).expect("composes");
         assert!(text.ends_with("10.1.1.1\tdb\n172.29.0.2\tme\n"), "{text}");
     }

@@ -35,7 +35,11 @@ impl Lifeline {
         self.closing.store(true, Ordering::SeqCst);
     }
 
-    pub(super) fn ask(&self, descriptors: &[BorrowedFd<'_>], request: impl FnOnce(u64) -> Request) -> Result<Message> {
+    pub(super) fn ask(
+        &self,
+        descriptors: &[BorrowedFd<'_>],
+        request: impl FnOnce(u64) -> Request,
+    ) -> Result<Message> {
         self.now().ask(descriptors, request)
     }
 

@@ -17,7 +17,10 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 /// What the keeper tells without being asked.
 pub(super) enum News {
-    Exited { id: String, exit: ContainerExit },
+    Exited {
+        id: String,
+        exit: ContainerExit,
+    },
     /// The keeper is gone, and every container with it.
     Lost,
 }
@@ -72,7 +75,11 @@ impl Link {
     }
 
     /// Sends a request and waits for its answer. Blocks.
-    pub(super) fn ask(&self, descriptors: &[BorrowedFd<'_>], request: impl FnOnce(u64) -> Request) -> Result<Message> {
+    pub(super) fn ask(
+        &self,
+        descriptors: &[BorrowedFd<'_>],
+        request: impl FnOnce(u64) -> Request,
+    ) -> Result<Message> {
         let answers = self.ask_many(descriptors, request)?;
         let answer = answers.recv().map_err(|_| lost())?;
         self.forget(&answer);
@@ -138,7 +145,9 @@ impl Drop for Link {
 }
 
 fn lost() -> RuntimeError {
-    state_error("the keeper process of the builtin runtime is gone, and its containers with it; see keeper.log in the data directory")
+    state_error(
+        "the keeper process of the builtin runtime is gone, and its containers with it; see keeper.log in the data directory",
+    )
 }
 
 fn request_of(message: &Message) -> Option<u64> {
@@ -173,12 +182,16 @@ fn read(socket: &OwnedFd, waiting: &Mutex<Waiting>, news: impl Fn(News)) {
 }
 
 fn connect(dir: &Path) -> Result<Option<OwnedFd>> {
-    let failed = |errno: Errno| state_error(format!("cannot reach the keeper in {}", dir.display())).caused_by(errno);
-    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+    let failed =
+        |errno: Errno| state_error(format!("cannot reach the keeper in {}", dir.display())).caused_by(errno);
+    let socket =
+        rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+            .map_err(failed)?;
+    let dir = rustix::fs::open(dir, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         .map_err(failed)?;
-    let dir = rustix::fs::open(dir, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).map_err(failed)?;
     // A socket's path may have 107 bytes, a data directory's more.
-    let address = SocketAddrUnix::new(format!("/proc/self/fd/{}/{SOCKET}", dir.as_raw_fd())).map_err(failed)?;
+    let address =
+        SocketAddrUnix::new(format!("/proc/self/fd/{}/{SOCKET}", dir.as_raw_fd())).map_err(failed)?;
     match rustix::net::connect(&socket, &address) {
         Ok(()) => Ok(Some(socket)),
         Err(Errno::NOENT | Errno::CONNREFUSED) => Ok(None),

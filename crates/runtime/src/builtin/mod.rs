@@ -22,8 +22,8 @@ use crate::cgroup::Hierarchies;
 use crate::keeper::LogLimits;
 use crate::{
     Answer, ContainerEvent, ContainerExit, ContainerSpec, ContainerState, ContainerStats, ContainerStatus,
-    CreatedContainer, ErrorKind, PulledImage, RegistryCredentials, Result, Runtime, RuntimeError, RuntimeInfo,
-    StartedContainer,
+    CreatedContainer, ErrorKind, PulledImage, RegistryCredentials, Result, Runtime, RuntimeError,
+    RuntimeInfo, StartedContainer,
 };
 use image::{ContentStore, Puller};
 use network::Subnet;
@@ -96,9 +96,14 @@ struct Entry {
 enum Phase {
     /// The keeper has not made it yet.
     Creating,
-    Created { pid: u32 },
+    Created {
+        pid: u32,
+    },
     Running(StartedContainer),
-    Exited { started: Option<StartedContainer>, exit: ContainerExit },
+    Exited {
+        started: Option<StartedContainer>,
+        exit: ContainerExit,
+    },
 }
 
 impl Entry {
@@ -118,7 +123,9 @@ impl Entry {
             status: match &self.phase {
                 Phase::Creating | Phase::Created { .. } => ContainerStatus::Created,
                 Phase::Running(started) => ContainerStatus::Running(started.clone()),
-                Phase::Exited { started, exit } => ContainerStatus::Exited { started: started.clone(), exit: *exit },
+                Phase::Exited { started, exit } => {
+                    ContainerStatus::Exited { started: started.clone(), exit: *exit }
+                }
             },
         }
     }
@@ -174,11 +181,15 @@ impl Builtin {
     }
 
     /// Runs blocking work off the async threads.
-    fn blocking<T: Send + 'static>(&self, work: impl FnOnce(&Inner) -> Result<T> + Send + 'static) -> Answer<'static, T> {
+    fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Inner) -> Result<T> + Send + 'static,
+    ) -> Answer<'static, T> {
         let inner = Arc::clone(&self.inner);
         Box::pin(async move {
             tokio::task::spawn_blocking(move || work(&inner)).await.unwrap_or_else(|e| {
-                Err(RuntimeError::new(ErrorKind::DockerState, "the runtime's own work panicked; see the log").caused_by(e))
+                Err(RuntimeError::new(ErrorKind::DockerState, "the runtime's own work panicked; see the log")
+                    .caused_by(e))
             })
         })
     }
@@ -199,13 +210,19 @@ impl Runtime for Builtin {
         RuntimeInfo { name: "builtin", version: env!("CARGO_PKG_VERSION"), real: true }
     }
 
-    fn pull<'a>(&'a self, reference: &'a str, credentials: Option<RegistryCredentials>) -> Answer<'a, PulledImage> {
+    fn pull<'a>(
+        &'a self,
+        reference: &'a str,
+        credentials: Option<RegistryCredentials>,
+    ) -> Answer<'a, PulledImage> {
         Box::pin(pull::pull(&self.inner.puller, reference, credentials))
     }
 
     fn find_image<'a>(&'a self, reference: &'a str) -> Answer<'a, Option<PulledImage>> {
         let reference = reference.to_owned();
-        self.blocking(move |inner| pull::find(&inner.store, &reference).map(|i| i.map(|i| pull::describe(&i))))
+        self.blocking(move |inner| {
+            pull::find(&inner.store, &reference).map(|i| i.map(|i| pull::describe(&i)))
+        })
     }
 
     fn create(&self, spec: ContainerSpec) -> Answer<'_, CreatedContainer> {

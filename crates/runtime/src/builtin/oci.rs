@@ -49,6 +49,14 @@ pub(super) fn job(inputs: &Inputs<'_>) -> Result<Job> {
         true => Capabilities::all(),
         false => Capabilities::adjusted(&spec.cap_add, &spec.cap_drop).map_err(host_config)?,
     };
+    let own = own_capabilities();
+    if capabilities.and(own) != capabilities {
+        tracing::warn!(
+            container = inputs.id,
+            "this machine does not allow all capabilities asked for; the container gets those it has"
+        );
+    }
+    let capabilities = capabilities.and(own);
     let (seccomp, no_new_privileges) = security(&spec.security_options)?;
     let (devices, access) = devices(&spec.devices)?;
     let oci = json!({
@@ -66,7 +74,10 @@ pub(super) fn job(inputs: &Inputs<'_>) -> Result<Job> {
         },
     });
     let oci = serde_json::from_value(oci).map_err(|e| {
-        RuntimeError::new(ErrorKind::CannotCreateContainer, format!("the container's settings do not fit together: {e}"))
+        RuntimeError::new(
+            ErrorKind::CannotCreateContainer,
+            format!("the container's settings do not fit together: {e}"),
+        )
     })?;
     Ok(Job {
         spec: oci,
@@ -104,12 +115,18 @@ fn security(options: &[String]) -> Result<(bool, bool)> {
     let (mut seccomp, mut no_new_privileges) = (true, false);
     for option in options {
         match option.as_str() {
-            "no-new-privileges" | "no-new-privileges:true" | "no-new-privileges=true" => no_new_privileges = true,
+            "no-new-privileges" | "no-new-privileges:true" | "no-new-privileges=true" => {
+                no_new_privileges = true
+            }
             "no-new-privileges:false" | "no-new-privileges=false" => no_new_privileges = false,
             "seccomp=unconfined" | "seccomp:unconfined" => seccomp = false,
             // Nothing is confined by AppArmor or SELinux here, so asking for that is granted.
             "apparmor=unconfined" | "apparmor:unconfined" | "label=disable" | "label:disable" => {}
-            other => return Err(host_config(format!("the security option {other} is not supported by the builtin runtime"))),
+            other => {
+                return Err(host_config(format!(
+                    "the security option {other} is not supported by the builtin runtime"
+                )));
+            }
         }
     }
     Ok((seccomp, no_new_privileges))
@@ -144,7 +161,8 @@ fn process(inputs: &Inputs<'_>, capabilities: Capabilities, no_new_privileges: b
 /// What this process may hand down; the kernel refuses to raise others.
 fn own_capabilities() -> Capabilities {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let bounding = status.lines().find_map(|l| u64::from_str_radix(l.strip_prefix("CapBnd:")?.trim(), 16).ok());
+    let bounding =
+        status.lines().find_map(|l| u64::from_str_radix(l.strip_prefix("CapBnd:")?.trim(), 16).ok());
     bounding.map_or(Capabilities::all(), Capabilities)
 }
 
@@ -167,10 +185,8 @@ fn arguments(spec: &ContainerSpec, image: &ImageDefaults) -> Result<Vec<String>>
 }
 
 fn environment(inputs: &Inputs<'_>) -> Vec<String> {
-    let mut all: Vec<(String, String)> = vec![
-        ("PATH".to_owned(), PATH.to_owned()),
-        ("HOSTNAME".to_owned(), hostname(inputs.id, inputs.spec)),
-    ];
+    let mut all: Vec<(String, String)> =
+        vec![("PATH".to_owned(), PATH.to_owned()), ("HOSTNAME".to_owned(), hostname(inputs.id, inputs.spec))];
     let image = inputs.image.env.iter().map(|line| {
         let (name, value) = line.split_once('=').unwrap_or((line, ""));
         (name.to_owned(), value.to_owned())
@@ -191,8 +207,21 @@ fn working_dir(spec: &ContainerSpec, image: &ImageDefaults) -> String {
 
 fn rlimits(ulimits: &[Ulimit]) -> Result<Value> {
     const NAMES: [&str; 15] = [
-        "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio",
-        "rttime", "sigpending", "stack",
+        "core",
+        "cpu",
+        "data",
+        "fsize",
+        "locks",
+        "memlock",
+        "msgqueue",
+        "nice",
+        "nofile",
+        "nproc",
+        "rss",
+        "rtprio",
+        "rttime",
+        "sigpending",
+        "stack",
     ];
     let value = |n: i64| u64::try_from(n).unwrap_or(u64::MAX);
     let mut all = Vec::new();
@@ -201,7 +230,10 @@ fn rlimits(ulimits: &[Ulimit]) -> Result<Value> {
             return Err(host_config(format!("unknown ulimit {}", limit.name)));
         }
         if value(limit.soft) > value(limit.hard) {
-            return Err(host_config(format!("ulimit {}: the soft limit is above the hard limit", limit.name)));
+            return Err(host_config(format!(
+                "ulimit {}: the soft limit is above the hard limit",
+                limit.name
+            )));
         }
         all.push(rlimit(&limit.name, value(limit.soft), value(limit.hard)));
     }
@@ -227,14 +259,17 @@ fn namespaces(network: &NetworkMode) -> Value {
 }
 
 fn mounts(dir: &Path, spec: &ContainerSpec) -> Result<Value> {
-    let mount = |destination: &str, kind: &str, source: &str, options: &[&str]| {
-        json!({"destination": destination, "type": kind, "source": source, "options": options})
-    };
+    let mount = |destination: &str, kind: &str, source: &str, options: &[&str]| json!({"destination": destination, "type": kind, "source": source, "options": options});
     let shm = format!("size={}m", if spec.shm_size_mib == 0 { SHM_MIB } else { spec.shm_size_mib });
     let mut all = vec![
         mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
         mount("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
-        mount("/dev/pts", "devpts", "devpts", &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]),
+        mount(
+            "/dev/pts",
+            "devpts",
+            "devpts",
+            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
+        ),
         mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
         mount("/dev/shm", "tmpfs", "shm", &["nosuid", "noexec", "nodev", "mode=1777", &shm]),
         sysfs(spec),
@@ -245,12 +280,15 @@ fn mounts(dir: &Path, spec: &ContainerSpec) -> Result<Value> {
     }
     for tmpfs in &spec.tmpfs {
         let mut options = vec!["noexec".to_owned(), "nosuid".to_owned(), "nodev".to_owned()];
-        options.retain(|default| !tmpfs.options.iter().any(|o| Some(o.as_str()) == default.strip_prefix("no")));
+        options
+            .retain(|default| !tmpfs.options.iter().any(|o| Some(o.as_str()) == default.strip_prefix("no")));
         options.extend(tmpfs.options.iter().cloned());
         if tmpfs.size_mib > 0 {
             options.push(format!("size={}m", tmpfs.size_mib));
         }
-        all.push(json!({"destination": tmpfs.destination, "type": "tmpfs", "source": "tmpfs", "options": options}));
+        all.push(
+            json!({"destination": tmpfs.destination, "type": "tmpfs", "source": "tmpfs", "options": options}),
+        );
     }
     for one in &spec.mounts {
         make_source(&one.source)?;
@@ -324,19 +362,26 @@ mod tests {
     #[test]
     fn entry_point_and_command_follow_docker() {
         let run = |entry_point: Option<Vec<String>>, command: Option<Vec<String>>| {
-            arguments(&ContainerSpec { entry_point, command, ..ContainerSpec::default() }, &image()).expect("something")
+            arguments(&ContainerSpec { entry_point, command, ..ContainerSpec::default() }, &image())
+                .expect("something")
         };
         assert_eq!(run(None, None), ["/entry", "image"]);
         assert_eq!(run(None, words(&["mine"])), ["/entry", "mine"]);
         assert_eq!(run(words(&["/mine"]), None), ["/mine"]);
         assert_eq!(run(words(&["/mine"]), words(&["x"])), ["/mine", "x"]);
         let nothing = arguments(&ContainerSpec::default(), &ImageDefaults::default());
-        assert!(nothing.expect_err("nothing to run").to_string().starts_with("CannotCreateContainerError: no command"));
+        assert!(
+            nothing
+                .expect_err("nothing to run")
+                .to_string()
+                .starts_with("CannotCreateContainerError: no command")
+        );
     }
 
     #[test]
     fn the_tasks_environment_wins_over_the_images() {
-        let spec = ContainerSpec { env: vec![("A".to_owned(), "task".to_owned())], ..ContainerSpec::default() };
+        let spec =
+            ContainerSpec { env: vec![("A".to_owned(), "task".to_owned())], ..ContainerSpec::default() };
         let id = "0123456789abcdef";
         let inputs = Inputs { id, dir: Path::new("/d"), spec: &spec, image: &image(), lowerdirs: Vec::new() };
         assert_eq!(environment(&inputs), ["PATH=/only", "HOSTNAME=0123456789ab", "A=task"]);
@@ -347,14 +392,25 @@ mod tests {
     #[test]
     fn wrong_settings_name_themselves() {
         let fails = |spec: ContainerSpec| {
-            let inputs = Inputs { id: "x", dir: Path::new("/d"), spec: &spec, image: &image(), lowerdirs: Vec::new() };
+            let inputs =
+                Inputs { id: "x", dir: Path::new("/d"), spec: &spec, image: &image(), lowerdirs: Vec::new() };
             job(&inputs).err().map(|e| e.to_string()).unwrap_or_default()
         };
         let ulimit = |name: &str, soft, hard| Ulimit { name: name.to_owned(), soft, hard };
-        assert!(fails(ContainerSpec { ulimits: vec![ulimit("files", 1, 1)], ..Default::default() }).contains("files"));
-        assert!(fails(ContainerSpec { ulimits: vec![ulimit("core", -1, 1)], ..Default::default() }).contains("core"));
-        assert!(fails(ContainerSpec { cap_add: vec!["FLY".to_owned()], ..Default::default() }).contains("FLY"));
+        assert!(
+            fails(ContainerSpec { ulimits: vec![ulimit("files", 1, 1)], ..Default::default() })
+                .contains("files")
+        );
+        assert!(
+            fails(ContainerSpec { ulimits: vec![ulimit("core", -1, 1)], ..Default::default() })
+                .contains("core")
+        );
+        assert!(
+            fails(ContainerSpec { cap_add: vec!["FLY".to_owned()], ..Default::default() }).contains("FLY")
+        );
         let option = vec!["label=type:x".to_owned()];
-        assert!(fails(ContainerSpec { security_options: option, ..Default::default() }).contains("label=type:x"));
+        assert!(
+            fails(ContainerSpec { security_options: option, ..Default::default() }).contains("label=type:x")
+        );
     }
 }

@@ -1,8 +1,8 @@
 //! Opening the driver: the keeper, what it kept, what lies on disk, and the thread that tidies up after containers.
 
-use super::record::{Record, read_exit};
 use super::lifeline::Lifeline;
 use super::link::{KeeperConfig, News};
+use super::record::{Record, read_exit};
 use super::wires::Wires;
 use super::{BuiltinConfig, Containers, Entry, Inner, Phase, containers_dir};
 use crate::cgroup::Hierarchies;
@@ -51,7 +51,8 @@ pub(super) fn open(config: BuiltinConfig) -> Result<Inner> {
     forget_images_of_others(&store, &containers);
     let log = LogLimits { file_bytes: config.log_file_bytes, files: config.log_files };
     let puller = Puller::new(store.clone(), config.hosts);
-    let tidying = Tidying { link: Arc::downgrade(&link), containers: Arc::clone(&containers), wires: wires.clone() };
+    let tidying =
+        Tidying { link: Arc::downgrade(&link), containers: Arc::clone(&containers), wires: wires.clone() };
     tidying.begin(tidy)?;
     Ok(Inner { dir, log, store, puller, hierarchies, wires, link, containers })
 }
@@ -77,7 +78,8 @@ fn cgroup_parent(dir: &Path) -> String {
 fn recover(dir: &Path, link: &Lifeline) -> Result<HashMap<String, Entry>> {
     let mut kept: HashMap<String, Kept> = link.list()?.into_iter().map(|k| (k.id.clone(), k)).collect();
     let mut table = HashMap::new();
-    let entries = std::fs::read_dir(containers_dir(dir)).map_err(state_error("cannot list the containers"))?;
+    let entries =
+        std::fs::read_dir(containers_dir(dir)).map_err(state_error("cannot list the containers"))?;
     for path in entries.flatten().map(|e| e.path()) {
         match Record::read(&path) {
             Ok(record) => {
@@ -191,7 +193,8 @@ impl Tidying {
     fn lost(&self, link: &Lifeline) {
         let alive: Vec<String> = {
             let table = self.containers.lock();
-            let alive = table.iter().filter(|(_, e)| matches!(e.phase, Phase::Running(_) | Phase::Created { .. }));
+            let alive =
+                table.iter().filter(|(_, e)| matches!(e.phase, Phase::Running(_) | Phase::Created { .. }));
             alive.map(|(id, _)| id.clone()).collect()
         };
         for id in alive {

@@ -32,7 +32,10 @@ pub(super) async fn stop(inner: &Arc<Inner>, id: &str, timeout: Duration) -> Res
     }
     send(inner, id, SIGKILL)?;
     wait(&mut ended, KILL_PATIENCE).await.ok_or_else(|| {
-        RuntimeError::new(ErrorKind::CannotStopContainer, "the container's processes do not end even after SIGKILL")
+        RuntimeError::new(
+            ErrorKind::CannotStopContainer,
+            "the container's processes do not end even after SIGKILL",
+        )
     })
 }
 
@@ -41,7 +44,10 @@ fn send(inner: &Inner, id: &str, signal: i32) -> Result<()> {
     inner.link.tell(&Request::Signal { request: 0, id: id.to_owned(), signal })
 }
 
-async fn wait(ended: &mut watch::Receiver<Option<ContainerExit>>, patience: Duration) -> Option<ContainerExit> {
+async fn wait(
+    ended: &mut watch::Receiver<Option<ContainerExit>>,
+    patience: Duration,
+) -> Option<ContainerExit> {
     let wait = ended.wait_for(Option::is_some);
     tokio::time::timeout(patience, wait).await.ok()?.ok().and_then(|exit| *exit)
 }
@@ -97,7 +103,15 @@ mod tests {
 
     #[test]
     fn stop_signals_by_name_and_number() {
-        let cases = [("", 15), ("SIGQUIT", 3), ("quit", 3), ("9", 9), ("SIGRTMIN+3", 37), ("nonsense", 15), ("99", 15)];
+        let cases = [
+            ("", 15),
+            ("SIGQUIT", 3),
+            ("quit", 3),
+            ("9", 9),
+            ("SIGRTMIN+3", 37),
+            ("nonsense", 15),
+            ("99", 15),
+        ];
         for (text, number) in cases {
             assert_eq!(signal_number(text), number, "{text}");
         }

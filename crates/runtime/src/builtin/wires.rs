@@ -2,7 +2,9 @@
 
 use super::record::protocol;
 use crate::{ErrorKind, NetworkBinding, PortMapping, Result, RuntimeError};
-use network::{Endpoint, Existing, HeldPort, Network, NetworkConfig, NetworkError, Publication, Resolver, hold_port};
+use network::{
+    Endpoint, Existing, HeldPort, Network, NetworkConfig, NetworkError, Publication, Resolver, hold_port,
+};
 use std::collections::VecDeque;
 use std::error::Error;
 use std::net::Ipv4Addr;
@@ -58,7 +60,12 @@ impl Wires {
             }
         };
         let state = State { ready: VecDeque::new(), taken: 0, closed: unavailable.is_some() };
-        let shared = Shared { network: Mutex::new(network), state: Mutex::new(state), wanted: Condvar::new(), unavailable };
+        let shared = Shared {
+            network: Mutex::new(network),
+            state: Mutex::new(state),
+            wanted: Condvar::new(),
+            unavailable,
+        };
         let wires = Self(Arc::new(shared));
         let refilling = wires.clone();
         let thread = std::thread::Builder::new().name("endpoints".to_owned()).stack_size(256 << 10);
@@ -131,7 +138,9 @@ impl Wires {
         match (&mut *lock(&self.0.network), &self.0.unavailable) {
             (Some(network), _) => act(network).map_err(|e| networking(&e)),
             (None, Some(why)) => Err(RuntimeError::new(ErrorKind::ContainerNetworking, why.clone())),
-            (None, None) => Err(RuntimeError::new(ErrorKind::ContainerNetworking, "the runtime has been shut down")),
+            (None, None) => {
+                Err(RuntimeError::new(ErrorKind::ContainerNetworking, "the runtime has been shut down"))
+            }
         }
     }
 

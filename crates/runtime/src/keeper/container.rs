@@ -79,7 +79,8 @@ impl Container {
     /// Tells the waiting first process to go on.
     pub(super) fn start(&self) -> io::Result<()> {
         let state = self.dir.join(STATE).join(STATE_ID);
-        let dir = rustix::fs::open(&state, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        let dir =
+            rustix::fs::open(&state, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         // A socket's path may have 107 bytes, a data directory's more.
         let mut stream = UnixStream::connect(format!("/proc/self/fd/{}/notify.sock", dir.as_raw_fd()))?;
         stream.write_all(b"start container")
@@ -141,7 +142,8 @@ impl Container {
             finished_at: now(),
         };
         self.exit = Some(exit);
-        if let Err(error) = write_whole(&self.dir.join(EXIT), &serde_json::to_vec(&exit).unwrap_or_default()) {
+        if let Err(error) = write_whole(&self.dir.join(EXIT), &serde_json::to_vec(&exit).unwrap_or_default())
+        {
             super::complain(&format!("container {}: cannot keep its exit code: {error}", self.id));
         }
         exit

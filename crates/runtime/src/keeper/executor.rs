@@ -59,8 +59,10 @@ impl Launch {
     fn launch(&self, spec: &Spec) -> io::Result<Never> {
         let arguments = spec.process().as_ref().and_then(|p| p.args().clone()).unwrap_or_default();
         let environment = self.environment.borrow();
-        let search = environment.iter().find(|(name, _)| name == "PATH").map_or("", |(_, value)| value.as_str());
-        let arguments_c = arguments.iter().map(|a| CString::new(a.as_bytes())).collect::<Result<Vec<_>, _>>()?;
+        let search =
+            environment.iter().find(|(name, _)| name == "PATH").map_or("", |(_, value)| value.as_str());
+        let arguments_c =
+            arguments.iter().map(|a| CString::new(a.as_bytes())).collect::<Result<Vec<_>, _>>()?;
         let environment_c = environment
             .iter()
             .map(|(name, value)| CString::new(format!("{name}={value}")))
@@ -152,9 +154,10 @@ fn exec(program: &str, search: &str, arguments: &[CString], environment: &[CStri
         None if program.contains('/') => {
             io::Error::new(io::ErrorKind::NotFound, format!("exec: \"{program}\": no such file or directory"))
         }
-        None => {
-            io::Error::new(io::ErrorKind::NotFound, format!("exec: \"{program}\": executable file not found in $PATH"))
-        }
+        None => io::Error::new(
+            io::ErrorKind::NotFound,
+            format!("exec: \"{program}\": executable file not found in $PATH"),
+        ),
     })
 }
 

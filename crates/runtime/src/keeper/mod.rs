@@ -52,7 +52,11 @@ fn complain(text: &str) {
 
 fn run(dir: &Path, cgroup_parent: &str) -> io::Result<()> {
     std::env::set_current_dir(dir)?;
-    let lock = rustix::fs::open("keeper.lock", OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC, Mode::from_raw_mode(0o600))?;
+    let lock = rustix::fs::open(
+        "keeper.lock",
+        OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC,
+        Mode::from_raw_mode(0o600),
+    )?;
     rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)
         .map_err(|e| io::Error::new(e.kind(), format!("another keeper works in {}", dir.display())))?;
     detach()?;

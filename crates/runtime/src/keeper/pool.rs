@@ -61,12 +61,8 @@ impl Pool {
     }
 
     fn fork(&mut self) -> io::Result<Worker> {
-        let (ours, theirs) = rustix::net::socketpair(
-            AddressFamily::UNIX,
-            SocketType::SEQPACKET,
-            SocketFlags::CLOEXEC,
-            None,
-        )?;
+        let (ours, theirs) =
+            rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
         self.forked += 1;
         // Unique also across keepers: a group of an earlier one may still be ending.
         let name = format!("{:x}-{:x}", std::process::id(), self.forked);

@@ -117,14 +117,19 @@ impl User {
         let entry = rows(passwd).find(|row| row.first() == Some(&user) || row.get(2) == Some(&user));
         let number = |row: &[&str], n: usize| row.get(n).and_then(|v| v.parse::<u32>().ok());
         let uid = match (&entry, user.parse::<u32>()) {
-            (Some(row), _) => number(row, 2).ok_or_else(|| format!("the image's /etc/passwd has no uid for {user}"))?,
+            (Some(row), _) => {
+                number(row, 2).ok_or_else(|| format!("the image's /etc/passwd has no uid for {user}"))?
+            }
             (None, Ok(uid)) => uid,
-            (None, Err(_)) => return Err(format!("unable to find user {user}: no matching entries in passwd file")),
+            (None, Err(_)) => {
+                return Err(format!("unable to find user {user}: no matching entries in passwd file"));
+            }
         };
         if let Some(name) = chosen_group {
             let found = rows(group).find(|row| row.first() == Some(&name)).and_then(|row| number(&row, 2));
             let gid = found.or_else(|| name.parse().ok());
-            let gid = gid.ok_or_else(|| format!("unable to find group {name}: no matching entries in group file"))?;
+            let gid =
+                gid.ok_or_else(|| format!("unable to find group {name}: no matching entries in group file"))?;
             return Ok(Self { uid, gid, groups: Vec::new() });
         }
         let Some(row) = entry else { return Ok(Self { uid, gid: 0, groups: Vec::new() }) };

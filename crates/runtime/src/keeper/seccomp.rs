@@ -142,7 +142,11 @@ pub(crate) fn compile(capabilities: Capabilities) -> io::Result<BpfProgram> {
     Ok(with_unknown_calls(filter, capabilities.has("SYS_ADMIN")))
 }
 
-fn rule(length: SeccompCmpArgLen, op: SeccompCmpOp, value: u64) -> Result<SeccompRule, seccompiler::BackendError> {
+fn rule(
+    length: SeccompCmpArgLen,
+    op: SeccompCmpOp,
+    value: u64,
+) -> Result<SeccompRule, seccompiler::BackendError> {
     SeccompRule::new(vec![SeccompCondition::new(0, length, op, value)?])
 }
 
@@ -169,7 +173,8 @@ fn with_unknown_calls(filter: BpfProgram, clone3_allowed: bool) -> BpfProgram {
 pub(crate) fn install(program: &[sock_filter]) -> io::Result<()> {
     const SET_MODE_FILTER: libc::c_ulong = 1;
     let length = u16::try_from(program.len()).map_err(io::Error::other)?;
-    let header = libc::sock_fprog { len: length, filter: program.as_ptr().cast::<libc::sock_filter>().cast_mut() };
+    let header =
+        libc::sock_fprog { len: length, filter: program.as_ptr().cast::<libc::sock_filter>().cast_mut() };
     // SAFETY: `header` points to `length` instructions of the layout that the kernel expects (both types are the C
     // struct sock_filter), and the kernel only reads and copies them.
     let result = unsafe { libc::syscall(libc::SYS_seccomp, SET_MODE_FILTER, 0, &raw const header) };

@@ -74,7 +74,8 @@ impl Keeper {
     fn open(hierarchies: &Hierarchies) -> io::Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         drop(std::fs::remove_file(SOCKET));
-        let listener = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        let listener =
+            rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
         rustix::net::bind(&listener, &SocketAddrUnix::new(SOCKET)?)?;
         rustix::fs::chmod(SOCKET, rustix::fs::Mode::from_raw_mode(0o600))?;
         rustix::net::listen(&listener, 4)?;
@@ -208,9 +209,9 @@ impl Keeper {
             Request::Start { request, id } => self.start(request, &id),
             Request::Signal { request, id, signal } => {
                 let result = self.find(&id).and_then(|number| {
-                    self.containers[&number]
-                        .signal(signal)
-                        .map_err(|e| (ErrorKind::CannotStopContainer, format!("cannot signal the container: {e}")))
+                    self.containers[&number].signal(signal).map_err(|e| {
+                        (ErrorKind::CannotStopContainer, format!("cannot signal the container: {e}"))
+                    })
                 });
                 self.reply(request, result);
             }
@@ -237,7 +238,10 @@ impl Keeper {
     }
 
     fn find(&self, id: &str) -> Result<u64, (ErrorKind, String)> {
-        self.numbers.get(id).copied().ok_or_else(|| (ErrorKind::NoSuchContainer, format!("no such container: {id}")))
+        self.numbers
+            .get(id)
+            .copied()
+            .ok_or_else(|| (ErrorKind::NoSuchContainer, format!("no such container: {id}")))
     }
 
     fn create(
@@ -333,7 +337,10 @@ impl Keeper {
             container.starting = Some(request);
             container.start().map_err(|e| {
                 container.starting = None;
-                (ErrorKind::CannotStartContainer, format!("the container's first process does not answer: {e}"))
+                (
+                    ErrorKind::CannotStartContainer,
+                    format!("the container's first process does not answer: {e}"),
+                )
             })
         });
         if result.is_err() {
@@ -388,7 +395,9 @@ impl Keeper {
             match self.pids.remove(&pid) {
                 Some(number) => self.ended(number, status),
                 None if self.pool.forget(pid) => {}
-                None if self.containers.values().any(|c| c.making.is_some()) => self.early.push((pid, status)),
+                None if self.containers.values().any(|c| c.making.is_some()) => {
+                    self.early.push((pid, status))
+                }
                 None => self.early.clear(),
             }
         }
@@ -422,7 +431,10 @@ impl Keeper {
         }
         container.removing = Some(request);
         if let Err(error) = container.signal(libc::SIGKILL) {
-            self.reply(request, Err((ErrorKind::CannotStopContainer, format!("cannot kill the container: {error}"))));
+            self.reply(
+                request,
+                Err((ErrorKind::CannotStopContainer, format!("cannot kill the container: {error}"))),
+            );
         }
     }
 

@@ -40,12 +40,17 @@ pub(crate) enum Report {
 type Failure = (ErrorKind, String);
 
 /// The life of a worker, from its fork to its end.
-pub(crate) fn work(socket: &OwnedFd, hierarchies: &Hierarchies, group: &Group, filter: &Rc<Vec<sock_filter>>) {
+pub(crate) fn work(
+    socket: &OwnedFd,
+    hierarchies: &Hierarchies,
+    group: &Group,
+    filter: &Rc<Vec<sock_filter>>,
+) {
     let ready = prepare(hierarchies, group);
     let Ok(Some((order, descriptors))) = wire::receive::<Order>(socket) else { return };
     let report = ready
         .map_err(|e| (ErrorKind::CannotCreateContainer, e.to_string()))
-        .and_then(|()| make(&order, descriptors, group, filter));
+        .and_then(|group| make(&order, descriptors, &group, filter));
     let report = match report {
         Ok((pid, warnings)) => Report::Made { pid, warnings },
         Err((kind, message)) => Report::Failed { kind, message },
@@ -56,8 +61,9 @@ pub(crate) fn work(socket: &OwnedFd, hierarchies: &Hierarchies, group: &Group, f
 
 /// All that can be done before the job is known. Attaching the first process to a new group waits for the kernel up
 /// to some 15 ms, which is why it is done ahead.
-fn prepare(hierarchies: &Hierarchies, group: &Group) -> io::Result<()> {
+fn prepare(hierarchies: &Hierarchies, group: &Group) -> io::Result<Group> {
     group.create_and_join()?;
+    let pinned = group.pinned()?;
     unshare_mounts()?;
     // libcontainer would make and enter groups in every controller that it finds mounted. It finds none, and the
     // container inherits this process's own.
@@ -65,7 +71,7 @@ fn prepare(hierarchies: &Hierarchies, group: &Group) -> io::Result<()> {
         rustix::mount::unmount(point, UnmountFlags::DETACH)?;
     }
     rustix::mount::mount("none", "/sys/fs/cgroup", "tmpfs", MountFlags::empty(), None)?;
-    Ok(())
+    Ok(pinned)
 }
 
 /// A mount namespace of our own that still sees what the host mounts later.
@@ -87,7 +93,8 @@ fn make(
         move |error: io::Error| (ErrorKind::CannotCreateContainer, format!("{what}: {error}"))
     };
     let mut descriptors = descriptors.into_iter();
-    let (Some(stdout), Some(stderr), Some(verdict)) = (descriptors.next(), descriptors.next(), descriptors.next())
+    let (Some(stdout), Some(stderr), Some(verdict)) =
+        (descriptors.next(), descriptors.next(), descriptors.next())
     else {
         return Err((ErrorKind::DockerState, "the keeper sent too few descriptors".to_owned()));
     };
@@ -98,7 +105,9 @@ fn make(
     group.limit(&job.limits).map_err(create("cannot limit the container"))?;
     match &job.devices {
         DeviceAccess::Standard => {}
-        DeviceAccess::More(rules) => group.allow_devices(Some(rules)).map_err(create("cannot allow devices"))?,
+        DeviceAccess::More(rules) => {
+            group.allow_devices(Some(rules)).map_err(create("cannot allow devices"))?
+        }
         DeviceAccess::All => group.allow_devices(None).map_err(create("cannot allow devices"))?,
     }
     let rootfs = mount_overlay(&order.dir, &job.lowerdirs).map_err(create("no root file system"))?;

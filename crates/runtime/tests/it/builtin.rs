@@ -1,7 +1,7 @@
 //! What a container is, what it may do, and what becomes of it.
 
 use crate::machine::{Machine, PATIENCE, bridge, on_a_machine, until};
-use runtime::{ContainerStatus, ErrorKind, NetworkMode, PortMapping, Protocol, Runtime};
+use runtime::{ContainerStatus, ErrorKind, Mount, NetworkMode, PortMapping, Protocol, Runtime};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::time::{Duration, Instant};
@@ -31,7 +31,7 @@ fn a_container_is_confined_like_dockers() {
             .run(machine.script(
                 "grep -E '^(Cap|NoNew|Seccomp:)' /proc/self/status; mount -t tmpfs x /tmp && echo mounted; \
                  unshare -m true && echo unshared; cat /proc/kcore | head -c1; echo 1 > /proc/sys/kernel/panic && echo wrote; \
-                 touch /sys/x && echo sysfs; mknod /dev/disk b 254 0 && cat /dev/disk | head -c1 && echo disk; true",
+                 touch /sys/x && echo sysfs; mknod /dev/disk b 254 0 && head -c1 /dev/disk && echo disk; true",
             ))
             .await;
         for line in [
@@ -76,7 +76,12 @@ fn another_user_has_no_capabilities_and_privileged_has_all() {
 fn a_published_port_answers_and_is_free_again_at_the_end() {
     on_a_machine(|machine| async {
         let mut spec = machine.script("exec /bin/httpd -f -p 80 -h /www");
-        let port = PortMapping { container_port: 80, host_port: 0, protocol: Protocol::Tcp, host_ip: Ipv4Addr::UNSPECIFIED };
+        let port = PortMapping {
+            container_port: 80,
+            host_port: 0,
+            protocol: Protocol::Tcp,
+            host_ip: Ipv4Addr::UNSPECIFIED,
+        };
         spec.network = bridge(vec![port]);
         let (id, started) = machine.start(spec.clone()).await;
         let binding = started.network_bindings[0];
@@ -84,7 +89,9 @@ fn a_published_port_answers_and_is_free_again_at_the_end() {
         let answer = fetch(binding.host_port).await;
         assert!(answer.ends_with("hello from the container\n"), "{answer}");
         let stats = machine.runtime.stats(&id).await.expect("stats");
-        assert!(stats.network.expect("on the bridge").rx_bytes > 0 && stats.memory_bytes > 0 && stats.cpu_ns > 0);
+        assert!(
+            stats.network.expect("on the bridge").rx_bytes > 0 && stats.memory_bytes > 0 && stats.cpu_ns > 0
+        );
 
         // The same port again: the error names it.
         let mut second = spec.clone();
@@ -125,7 +132,9 @@ async fn fetch(port: u16) -> String {
 #[test]
 fn stopping_asks_first_and_kills_after_the_timeout() {
     on_a_machine(|machine| async {
-        let (polite, _) = machine.start(machine.script("trap 'exit 3' TERM; echo ready; while :; do sleep 0.01; done")).await;
+        let (polite, _) = machine
+            .start(machine.script("trap 'exit 3' TERM; echo ready; while :; do sleep 0.01; done"))
+            .await;
         machine.wait_for_output(&polite, "ready").await;
         assert_eq!(machine.runtime.stop(&polite, PATIENCE).await.expect("stops").exit_code, 3);
         assert_eq!(machine.runtime.stop(&polite, PATIENCE).await.expect("told again").exit_code, 3);
@@ -179,17 +188,28 @@ fn what_cannot_run_says_why() {
 fn containers_outlive_a_driver_that_is_killed() {
     on_a_machine(|machine| async {
         let mut spec = machine.script("echo up; exec /bin/httpd -f -p 80 -h /www");
-        let port = PortMapping { container_port: 80, host_port: 0, protocol: Protocol::Tcp, host_ip: Ipv4Addr::UNSPECIFIED };
+        let port = PortMapping {
+            container_port: 80,
+            host_port: 0,
+            protocol: Protocol::Tcp,
+            host_ip: Ipv4Addr::UNSPECIFIED,
+        };
         spec.network = bridge(vec![port]);
         spec.labels = vec![("task".to_owned(), "one".to_owned())];
         let (running, started) = machine.start(spec).await;
-        let (ending, _) = machine.start(machine.script("while [ ! -e /go ]; do sleep 0.01; done; exit 5")).await;
+        let mut waiting = machine.script("while [ ! -e /shared/go ]; do sleep 0.01; done; exit 5");
+        let shared = machine.dir.path().join("shared");
+        waiting.mounts =
+            vec![Mount { source: shared.clone(), destination: "/shared".into(), readonly: true }];
+        let (ending, _) = machine.start(waiting).await;
         let Machine { dir, image, runtime } = machine;
         // Nothing is told to the keeper: for it this is the same as a driver killed by SIGKILL.
         drop(runtime);
-        let go = dir.path().join("containers").join(&ending).join("upper/go");
-        std::fs::write(go, "").expect("writes");
-        until("the exit code on disk", || dir.path().join("containers").join(&ending).join("exit.json").exists()).await;
+        std::fs::write(shared.join("go"), "").expect("writes");
+        until("the exit code on disk", || {
+            dir.path().join("containers").join(&ending).join("exit.json").exists()
+        })
+        .await;
 
         let runtime = runtime::Builtin::open(crate::machine::config(dir.path())).expect("opens again");
         let machine = Machine { dir, image, runtime };
@@ -197,7 +217,9 @@ fn containers_outlive_a_driver_that_is_killed() {
         let find = |id: &str| states.iter().find(|s| s.runtime_id == id).expect("still known");
         assert_eq!(find(&running).status, ContainerStatus::Running(started.clone()));
         assert_eq!(find(&running).spec.labels, [("task".to_owned(), "one".to_owned())]);
-        let ContainerStatus::Exited { exit, .. } = &find(&ending).status else { panic!("{:?}", find(&ending)) };
+        let ContainerStatus::Exited { exit, .. } = &find(&ending).status else {
+            panic!("{:?}", find(&ending))
+        };
         assert_eq!(exit.exit_code, 5);
         fetch(started.network_bindings[0].host_port).await;
         // As process 1 without a handler it does not hear SIGTERM.
@@ -233,8 +255,13 @@ fn the_hosts_network_is_the_hosts() {
         let (exit, text) = machine.run(spec).await;
         assert_eq!(exit.exit_code, 0, "{text}");
         assert!(text.contains("wharf0"), "{text}");
-        let (_, text) = machine.run(machine.script("ip link | grep -c UP; wget -T 1 -O - http://10.255.255.1/ && echo out")).await;
-        assert!(text.starts_with("1\n") && !text.contains("out"), "network mode none has loopback only:\n{text}");
+        let (_, text) = machine
+            .run(machine.script("ip link | grep -c UP; wget -T 1 -O - http://10.255.255.1/ && echo out"))
+            .await;
+        assert!(
+            text.starts_with("1\n") && !text.contains("out"),
+            "network mode none has loopback only:\n{text}"
+        );
         machine
     });
 }

@@ -3,7 +3,8 @@
 use crate::registry;
 use runtime::log::LogReader;
 use runtime::{
-    Builtin, BuiltinConfig, ContainerEvent, ContainerExit, ContainerSpec, NetworkMode, Runtime, StartedContainer,
+    Builtin, BuiltinConfig, ContainerEvent, ContainerExit, ContainerSpec, NetworkMode, Runtime,
+    StartedContainer,
 };
 use rustix::fd::AsFd;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
@@ -24,7 +25,8 @@ pub fn on_a_machine<F: Future<Output = Machine>>(test: impl FnOnce(Machine) -> F
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
             let host = network::Network::isolate().expect("makes a network namespace: this test needs root");
-            move_into_link_name_space(host.netns.as_fd(), Some(LinkNameSpaceType::Network)).expect("enters it");
+            move_into_link_name_space(host.netns.as_fd(), Some(LinkNameSpaceType::Network))
+                .expect("enters it");
             let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("tokio");
             tokio.block_on(async {
                 let machine = Machine::new().await;
@@ -76,7 +78,8 @@ impl Machine {
         let mut events = self.runtime.events();
         let (id, _) = self.start(spec).await;
         let exit = loop {
-            let event = tokio::time::timeout(PATIENCE, events.recv()).await.expect("in time").expect("an event");
+            let event =
+                tokio::time::timeout(PATIENCE, events.recv()).await.expect("in time").expect("an event");
             let ContainerEvent::Exited { runtime_id, exit } = event;
             if runtime_id == id {
                 break exit;

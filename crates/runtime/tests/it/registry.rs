@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 const BUSYBOX: &str = "/usr/bin/busybox";
 const APPLETS: [&str; 24] = [
-    "sh", "cat", "echo", "sleep", "id", "ls", "nc", "wget", "httpd", "mknod", "grep", "env", "pwd", "hostname", "ip",
-    "mount", "true", "false", "dd", "ulimit", "touch", "stat", "head", "unshare",
+    "sh", "cat", "echo", "sleep", "id", "ls", "nc", "wget", "httpd", "mknod", "grep", "env", "pwd",
+    "hostname", "ip", "mount", "true", "false", "dd", "ulimit", "touch", "stat", "head", "unshare",
 ];
 
 /// Serves until the process ends; answers the reference of its image.
@@ -39,11 +39,13 @@ fn build() -> BuiltImage {
     }
     let mut top = LayerWriter::in_memory();
     top.directory("etc", 0o755).expect("adds");
-    top.file("etc/passwd", b"root:x:0:0::/root:/bin/sh\nweb:x:1000:1001::/www:/bin/sh\n", 0o644).expect("adds");
+    top.file("etc/passwd", b"root:x:0:0::/root:/bin/sh\nweb:x:1000:1001::/www:/bin/sh\n", 0o644)
+        .expect("adds");
     top.file("etc/group", b"root:x:0:\nweb:x:1001:\nextra:x:1002:web\n", 0o644).expect("adds");
     top.directory("www", 0o755).expect("adds");
     top.file("www/index.html", b"hello from the container\n", 0o644).expect("adds");
-    let run = Run { env: vec!["FROM_IMAGE=yes".to_owned()], cmd: vec!["/bin/sh".to_owned()], ..Run::default() };
+    let run =
+        Run { env: vec!["FROM_IMAGE=yes".to_owned()], cmd: vec!["/bin/sh".to_owned()], ..Run::default() };
     let layers = vec![base.finish().expect("finishes"), top.finish().expect("finishes")];
     BuiltImage::new(Format::Oci, Platform::host(), &run, layers).expect("builds")
 }
@@ -53,7 +55,8 @@ fn answer(stream: &TcpStream, image: &BuiltImage) {
     let mut line = String::new();
     while reader.read_line(&mut line).is_ok_and(|n| n > 0) {
         let mut words = line.split_whitespace();
-        let (method, path) = (words.next().unwrap_or_default().to_owned(), words.next().unwrap_or_default().to_owned());
+        let (method, path) =
+            (words.next().unwrap_or_default().to_owned(), words.next().unwrap_or_default().to_owned());
         loop {
             line.clear();
             if reader.read_line(&mut line).is_err() || line == "\r\n" || line.is_empty() {
@@ -84,7 +87,8 @@ fn find(path: &str, image: &BuiltImage) -> (&'static str, String, Vec<u8>) {
     if path.contains("/manifests/") && (last == "1" || last == image.descriptor.digest.to_string()) {
         return ("200 OK", image.descriptor.media_type.clone(), image.manifest.to_vec());
     }
-    let blob = image.blobs.iter().find(|b| path.contains("/blobs/") && b.descriptor.digest.to_string() == last);
+    let blob =
+        image.blobs.iter().find(|b| path.contains("/blobs/") && b.descriptor.digest.to_string() == last);
     match blob {
         Some(Blob { content: Content::Bytes(bytes), .. }) => {
             ("200 OK", "application/octet-stream".to_owned(), bytes.to_vec())
