@@ -175,6 +175,11 @@ impl Builtin {
         &self.inner.store
     }
 
+    /// The directory below which our control groups lie, in every hierarchy.
+    pub fn cgroup_parent(&self) -> &str {
+        self.inner.hierarchies.parent()
+    }
+
     /// How many ports of this machine are forwarded to containers.
     pub fn published_ports(&self) -> Result<usize> {
         self.inner.wires.published()

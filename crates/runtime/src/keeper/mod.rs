@@ -63,10 +63,7 @@ fn run(dir: &Path, cgroup_parent: &str) -> io::Result<()> {
     let hierarchies = Hierarchies::detect(cgroup_parent)?;
     hierarchies.remove_empty();
     hierarchies.prepare()?;
-    let result = serve::serve(&hierarchies);
-    drop(std::fs::remove_file(crate::wire::SOCKET));
-    hierarchies.remove_empty();
-    result
+    serve::serve(&hierarchies)
 }
 
 /// Cuts what ties this process to the agent that started it, and what containers should not inherit.

@@ -60,6 +60,12 @@ impl Pool {
         at.and_then(|at| self.ready.remove(at)).map(|worker| self.group(&worker.group).remove()).is_some()
     }
 
+    /// Sends all waiting workers home; their groups are left to be removed.
+    pub(super) fn close(&mut self) -> Vec<Group> {
+        let names: Vec<_> = self.ready.drain(..).map(|worker| worker.group).collect();
+        names.iter().map(|name| self.group(name)).collect()
+    }
+
     fn fork(&mut self) -> io::Result<Worker> {
         let (ours, theirs) =
             rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;

@@ -15,6 +15,7 @@ use rustix::pipe::PipeFlags;
 use rustix::time::Timespec;
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Write};
+use std::time::Duration;
 
 const LISTENER: u64 = 0;
 const SIGNALS: u64 = 1;
@@ -26,12 +27,16 @@ const STDOUT: u64 = 1;
 const STDERR: u64 = 2;
 const VERDICT: u64 = 3;
 
-/// A keeper that nobody needs ends: no driver connected and no container left for this long.
-const LONELY_TURNS: u32 = 300;
+/// A keeper that nobody needs ends: no driver connected and no container alive for so many turns. How containers
+/// ended lies on disk.
+const LONELY_TURNS: u32 = 60;
 const TURN: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 /// How long the pool waits for quiet before it forks: a fork in the middle of a start would slow that start down.
 const QUIET: Timespec = Timespec { tv_sec: 0, tv_nsec: 5_000_000 };
 const RETRY: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
+/// At the end: how long to wait until the kernel has let go of the last processes.
+const LEAVING_TURNS: u32 = 500;
+const LEAVING_TURN: Duration = Duration::from_millis(4);
 const LISTED_MAX: usize = 500;
 
 struct Keeper {
@@ -56,7 +61,9 @@ struct Keeper {
 pub(super) fn serve(hierarchies: &Hierarchies) -> io::Result<()> {
     let mut keeper = Keeper::open(hierarchies)?;
     announce()?;
-    keeper.run()
+    keeper.run()?;
+    keeper.finish(hierarchies);
+    Ok(())
 }
 
 /// Tells the starter that the socket listens, and lets go of its pipe.
@@ -151,19 +158,31 @@ impl Keeper {
         if wanted && let Err(error) = self.pool.add_one() {
             complain(&format!("cannot fork a worker: {error}"));
         }
-        let lonely = self.driver.is_none() && self.containers.is_empty();
+        let alive = self.containers.values().any(|c| c.is_alive() || c.making.is_some());
+        let lonely = self.driver.is_none() && !alive;
         self.lonely = if lonely { self.lonely + 1 } else { 0 };
     }
 
     fn is_done(&mut self) -> bool {
-        if let Some(request) = self.ending
-            && self.containers.values().all(|c| !c.is_alive() && c.making.is_none())
-        {
-            self.say(&Message::Done { request });
+        let quiet = self.containers.values().all(|c| !c.is_alive() && c.making.is_none());
+        (self.ending.is_some() && quiet) || self.lonely > LONELY_TURNS
+    }
+
+    /// Leaves nothing behind, and then says so.
+    fn finish(&mut self, hierarchies: &Hierarchies) {
+        self.leaving.extend(self.pool.close());
+        for _ in 0..LEAVING_TURNS {
             self.leaving.retain(|group| !group.remove());
-            return true;
+            if self.leaving.is_empty() {
+                break;
+            }
+            std::thread::sleep(LEAVING_TURN);
         }
-        self.lonely > LONELY_TURNS
+        hierarchies.remove_empty();
+        drop(std::fs::remove_file(SOCKET));
+        if let Some(request) = self.ending {
+            self.say(&Message::Done { request });
+        }
     }
 
     fn accept(&mut self) -> io::Result<()> {

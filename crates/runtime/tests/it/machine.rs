@@ -9,13 +9,15 @@ use runtime::{
 use rustix::fd::AsFd;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::future::Future;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tempfile::TempDir;
 
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 pub struct Machine {
-    pub dir: tempfile::TempDir,
+    pub dir: Arc<TempDir>,
     pub image: String,
     pub runtime: Builtin,
 }
@@ -28,18 +30,42 @@ pub fn on_a_machine<F: Future<Output = Machine>>(test: impl FnOnce(Machine) -> F
             move_into_link_name_space(host.netns.as_fd(), Some(LinkNameSpaceType::Network))
                 .expect("enters it");
             let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("tokio");
+            let machine = tokio.block_on(Machine::new());
+            let _guard = TakeDown(Arc::clone(&machine.dir));
             tokio.block_on(async {
-                let machine = Machine::new().await;
                 let machine = test(machine).await;
                 machine.runtime.shutdown(false).await.expect("shuts down");
                 let left = std::fs::read_dir(machine.dir.path().join("containers")).expect("lists").count();
                 assert_eq!(left, 0, "directories of containers stay");
+                assert_eq!(cgroups_of(&machine), Vec::<PathBuf>::new(), "cgroups stay");
             });
         });
         if let Err(panic) = thread.join() {
             std::panic::resume_unwind(panic);
         }
     });
+}
+
+/// Our directories in any hierarchy.
+fn cgroups_of(machine: &Machine) -> Vec<PathBuf> {
+    let parent = machine.runtime.cgroup_parent();
+    let hierarchies = std::fs::read_dir("/sys/fs/cgroup").expect("lists").flatten();
+    hierarchies.map(|h| h.path().join(parent)).filter(|path| path.exists()).collect()
+}
+
+/// A test that fails leaves nothing behind either.
+struct TakeDown(Arc<TempDir>);
+
+impl Drop for TakeDown {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let tokio = tokio::runtime::Builder::new_current_thread().build().expect("tokio");
+            let shutdown = async { Builtin::open(config(self.0.path()))?.shutdown(false).await };
+            if let Err(error) = tokio.block_on(shutdown) {
+                println!("cannot take the machine down: {error}");
+            }
+        }
+    }
 }
 
 pub fn config(dir: &Path) -> BuiltinConfig {
@@ -50,7 +76,7 @@ pub fn config(dir: &Path) -> BuiltinConfig {
 
 impl Machine {
     async fn new() -> Self {
-        let dir = tempfile::tempdir().expect("temporary directory");
+        let dir = Arc::new(tempfile::tempdir().expect("temporary directory"));
         let image = registry::serve();
         let runtime = Builtin::open(config(dir.path())).expect("opens the driver: this test needs root");
         runtime.pull(&image, None).await.expect("pulls");
