@@ -11,7 +11,7 @@ fn collect(wharf: &mut Wharf, operation: &str, filters: &str, (size, member): (u
         let page =
             wharf.call(&format!(r#"{operation} {{{filters}"maxResults": {size}{token}}}"#)).expect("a page");
         let items = page[member].as_array().expect("a list");
-        assert!(items.len() <= size);
+        assert!(items.len() <= size && all.len() <= 1000, "pages end");
         all.extend(items.iter().map(|item| item.as_str().expect("text").to_owned()));
         match page["nextToken"].as_str() {
             Some(next) => {
