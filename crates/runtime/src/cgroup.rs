@@ -1,10 +1,11 @@
 //! Control groups v1, hybrid and v2: one group a container, made ahead, with only the controllers that are used.
 
+use crate::device_filter;
 use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io;
-use std::os::fd::IntoRawFd;
+use std::os::fd::{AsFd, IntoRawFd};
 use std::path::{Path, PathBuf};
 
 /// What a container may use; 0 is no limit.
@@ -257,9 +258,13 @@ impl Group {
         Ok(())
     }
 
-    /// Gives the calling process more devices than the standard ones; `None` allows all.
+    /// Allows the standard devices and those of the rules; `None` allows all.
     pub(crate) fn allow_devices(&self, rules: Option<&[String]>) -> io::Result<()> {
-        let Some(devices) = &self.devices else { return Ok(()) };
+        let Some(devices) = &self.devices else { return self.filter_devices(rules) };
+        if rules.is_some_and(<[String]>::is_empty) {
+            // It is in the shared group already.
+            return Ok(());
+        }
         let directory = devices.parent.join(&devices.name);
         make(&directory)?;
         match rules {
@@ -267,6 +272,14 @@ impl Group {
             Some(rules) => write_device_rules(&directory, rules)?,
         }
         join(&directory)
+    }
+
+    fn filter_devices(&self, rules: Option<&[String]>) -> io::Result<()> {
+        let (Some(rules), Some((_, directory))) = (rules, self.directories.first()) else { return Ok(()) };
+        let more = rules.iter().map(String::as_str);
+        let program = device_filter::load(STANDARD_DEVICES.into_iter().chain(more))?;
+        let directory = fs::File::open(directory)?;
+        device_filter::attach(&program, directory.as_fd())
     }
 
     /// How many processes the kernel killed because the memory limit was reached.

@@ -28,14 +28,6 @@ pub(crate) struct Job {
     pub(crate) capabilities: Capabilities,
     pub(crate) seccomp: bool,
     pub(crate) init: bool,
-    pub(crate) devices: DeviceAccess,
-}
-
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub(crate) enum DeviceAccess {
-    #[default]
-    Standard,
-    /// Standard ones and these rules, such as `c 10:229 rwm`.
-    More(Vec<String>),
-    All,
+    /// Rules such as `c 10:229 rwm` beside the standard devices; none at all allows every device.
+    pub(crate) devices: Option<Vec<String>>,
 }

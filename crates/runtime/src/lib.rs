@@ -3,6 +3,7 @@
 mod builtin;
 mod capability;
 mod cgroup;
+mod device_filter;
 mod error;
 mod job;
 mod keeper;

@@ -2,7 +2,7 @@
 
 use crate::capability::Capabilities;
 use crate::cgroup::Limits;
-use crate::job::{DeviceAccess, Job};
+use crate::job::Job;
 use crate::{ContainerSpec, Device, ErrorKind, ImageDefaults, NetworkMode, Result, RuntimeError, Ulimit};
 use serde_json::{Value, json};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -58,7 +58,7 @@ pub(super) fn job(inputs: &Inputs<'_>) -> Result<Job> {
     }
     let capabilities = capabilities.and(own);
     let (seccomp, no_new_privileges) = security(&spec.security_options)?;
-    let (devices, access) = devices(&spec.devices)?;
+    let (devices, rules) = devices(&spec.devices)?;
     let oci = json!({
         "ociVersion": "1.0.2",
         "root": {"path": inputs.dir.join(crate::job::ROOTFS), "readonly": spec.readonly_rootfs},
@@ -87,7 +87,7 @@ pub(super) fn job(inputs: &Inputs<'_>) -> Result<Job> {
         capabilities,
         seccomp: seccomp && !spec.privileged,
         init: spec.init,
-        devices: if spec.privileged { DeviceAccess::All } else { access },
+        devices: if spec.privileged { None } else { Some(rules) },
     })
 }
 
@@ -316,7 +316,7 @@ fn make_source(source: &Path) -> Result<()> {
     })
 }
 
-fn devices(devices: &[Device]) -> Result<(Value, DeviceAccess)> {
+fn devices(devices: &[Device]) -> Result<(Value, Vec<String>)> {
     let (mut nodes, mut rules) = (Vec::new(), Vec::new());
     for device in devices {
         let metadata = std::fs::metadata(&device.host_path).map_err(|e| {
@@ -338,8 +338,7 @@ fn devices(devices: &[Device]) -> Result<(Value, DeviceAccess)> {
         }));
         rules.push(format!("{kind} {major}:{minor} {permissions}"));
     }
-    let access = if rules.is_empty() { DeviceAccess::Standard } else { DeviceAccess::More(rules) };
-    Ok((json!(nodes), access))
+    Ok((json!(nodes), rules))
 }
 
 #[cfg(test)]

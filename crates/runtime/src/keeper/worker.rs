@@ -5,7 +5,7 @@ use super::rootfs::{Root, mount_overlay};
 use super::seccomp;
 use crate::capability::Capabilities;
 use crate::cgroup::{Group, Hierarchies};
-use crate::job::{DeviceAccess, JOB, Job, STATE, STATE_ID};
+use crate::job::{JOB, Job, STATE, STATE_ID};
 use crate::{ErrorKind, wire};
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::oci_spec::OciSpecError;
@@ -103,13 +103,7 @@ fn make(
     let mut job: Job =
         serde_json::from_slice(&job).map_err(|e| create("cannot read the job")(io::Error::other(e)))?;
     group.limit(&job.limits).map_err(create("cannot limit the container"))?;
-    match &job.devices {
-        DeviceAccess::Standard => {}
-        DeviceAccess::More(rules) => {
-            group.allow_devices(Some(rules)).map_err(create("cannot allow devices"))?
-        }
-        DeviceAccess::All => group.allow_devices(None).map_err(create("cannot allow devices"))?,
-    }
+    group.allow_devices(job.devices.as_deref()).map_err(create("cannot allow devices"))?;
     let rootfs = mount_overlay(&order.dir, &job.lowerdirs).map_err(create("no root file system"))?;
     let root = Root::open(&rootfs).map_err(create("no root file system"))?;
     let warnings = complete(&mut job, &root, netns.as_ref())?;

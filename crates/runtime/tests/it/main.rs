@@ -1,5 +1,6 @@
 //! Drivers against the real kernel. The tests of the builtin driver need root and `busybox-static`.
 
 mod builtin;
+mod busybox;
 mod machine;
 mod registry;

@@ -1,23 +1,15 @@
 //! A registry of one image on loopback: just enough of the distribution API to pull from.
 
-use image::Platform;
-use image::build::{Blob, BuiltImage, Content, Format, LayerWriter, Run};
+use image::build::{Blob, BuiltImage, Content};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
 use std::sync::Arc;
 
-const BUSYBOX: &str = "/usr/bin/busybox";
-const APPLETS: [&str; 24] = [
-    "sh", "cat", "echo", "sleep", "id", "ls", "nc", "wget", "httpd", "mknod", "grep", "env", "pwd",
-    "hostname", "ip", "mount", "true", "false", "dd", "ulimit", "touch", "stat", "head", "unshare",
-];
-
-/// Serves until the process ends; answers the reference of its image.
-pub fn serve() -> String {
-    let image = Arc::new(build());
+/// Serves an image until the process ends; answers its reference.
+pub fn serve(image: BuiltImage) -> String {
+    let image = Arc::new(image);
     let listener = TcpListener::bind("127.0.0.1:0").expect("binds");
-    let reference = format!("{}/test/busybox:1", listener.local_addr().expect("bound"));
+    let reference = format!("{}/test/image:1", listener.local_addr().expect("bound"));
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             let image = Arc::clone(&image);
@@ -25,29 +17,6 @@ pub fn serve() -> String {
         }
     });
     reference
-}
-
-fn build() -> BuiltImage {
-    assert!(Path::new(BUSYBOX).exists(), "these tests need {BUSYBOX}: apt-get install busybox-static");
-    let mut base = LayerWriter::in_memory();
-    for directory in ["bin", "etc", "tmp", "root", "www"] {
-        base.directory(directory, 0o755).expect("adds");
-    }
-    base.copy("bin/busybox", Path::new(BUSYBOX), 0o755).expect("adds");
-    for applet in APPLETS {
-        base.symlink(&format!("bin/{applet}"), "busybox").expect("adds");
-    }
-    let mut top = LayerWriter::in_memory();
-    top.directory("etc", 0o755).expect("adds");
-    top.file("etc/passwd", b"root:x:0:0::/root:/bin/sh\nweb:x:1000:1001::/www:/bin/sh\n", 0o644)
-        .expect("adds");
-    top.file("etc/group", b"root:x:0:\nweb:x:1001:\nextra:x:1002:web\n", 0o644).expect("adds");
-    top.directory("www", 0o755).expect("adds");
-    top.file("www/index.html", b"hello from the container\n", 0o644).expect("adds");
-    let run =
-        Run { env: vec!["FROM_IMAGE=yes".to_owned()], cmd: vec!["/bin/sh".to_owned()], ..Run::default() };
-    let layers = vec![base.finish().expect("finishes"), top.finish().expect("finishes")];
-    BuiltImage::new(Format::Oci, Platform::host(), &run, layers).expect("builds")
 }
 
 fn answer(stream: &TcpStream, image: &BuiltImage) {
