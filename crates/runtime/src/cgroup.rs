@@ -2,10 +2,11 @@
 
 use crate::device_filter;
 use rustix::fs::{Mode, OFlags};
+use rustix::mount::OpenTreeFlags;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, IntoRawFd};
+use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 /// What a container may use; 0 is no limit.
@@ -228,6 +229,18 @@ impl Group {
         Ok(pinned)
     }
 
+    /// The group's directories as mounts that are nowhere yet, read-only, with the names under which containers know
+    /// them; v2's has none.
+    pub(crate) fn views(&self) -> io::Result<Vec<(&'static str, OwnedFd)>> {
+        let clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+        let view = |(name, directory): &(&'static str, PathBuf)| {
+            let tree = rustix::mount::open_tree(rustix::fs::CWD, directory, clone)?;
+            read_only(&tree)?;
+            Ok((*name, tree))
+        };
+        self.directories.iter().map(view).collect()
+    }
+
     pub(crate) fn limit(&self, limits: &Limits) -> io::Result<()> {
         match self.unified {
             false => {
@@ -362,6 +375,24 @@ impl Group {
         fs::write(&path, value.to_string())
             .map_err(|e| io::Error::new(e.kind(), format!("cannot write {value} to {}: {e}", path.display())))
     }
+}
+
+fn read_only(tree: &OwnedFd) -> io::Result<()> {
+    let wanted =
+        libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC;
+    let attributes = libc::mount_attr { attr_set: wanted, attr_clr: 0, propagation: 0, userns_fd: 0 };
+    // SAFETY: the path is an empty C string, and `attributes` has the size that is given; both live through the call.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            tree.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            &raw const attributes,
+            size_of_val(&attributes),
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 fn make(directory: &Path) -> io::Result<()> {

@@ -4,13 +4,14 @@ use super::seccomp;
 use crate::capability::Capabilities;
 use libcontainer::oci_spec::runtime::Spec;
 use libcontainer::workload::{Executor, ExecutorError, ExecutorSetEnvsError, ExecutorValidationError};
+use rustix::mount::{MountFlags, MoveMountFlags};
 use seccompiler::sock_filter;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::{FromRawFd, RawFd};
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -26,6 +27,8 @@ pub(crate) struct Launch {
     /// Closed by a successful exec; otherwise told why there was none.
     pub(crate) verdict: RawFd,
     pub(crate) environment: Rc<RefCell<Vec<(String, String)>>>,
+    /// The container's cgroups, to be shown read-only below `/sys/fs/cgroup`.
+    pub(crate) views: Rc<Vec<(&'static str, OwnedFd)>>,
 }
 
 impl Executor for Launch {
@@ -43,6 +46,8 @@ impl Executor for Launch {
 
     /// Programs are looked for at the start, as Docker does: a missing one is an error of the start.
     fn validate(&self, _: &Spec) -> Result<(), ExecutorValidationError> {
+        // Programs that size themselves by their limits look there; the others do without.
+        drop(self.show_cgroups());
         Ok(())
     }
 
@@ -55,7 +60,30 @@ impl Executor for Launch {
 
 enum Never {}
 
+const CGROUPS: &str = "/sys/fs/cgroup";
+
 impl Launch {
+    /// Runs as the container's user but with all that setting up needs.
+    fn show_cgroups(&self) -> io::Result<()> {
+        let by_controller = self.views.iter().any(|(name, _)| !name.is_empty());
+        if by_controller {
+            let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+            rustix::mount::mount("tmpfs", CGROUPS, "tmpfs", flags, Some(c"mode=755,size=4k"))?;
+        }
+        for (name, tree) in self.views.iter() {
+            let target = Path::new(CGROUPS).join(name);
+            if by_controller {
+                std::fs::create_dir(&target)?;
+            }
+            let empty = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+            rustix::mount::move_mount(tree, "", rustix::fs::CWD, &target, empty)?;
+        }
+        if by_controller {
+            rustix::mount::mount_remount(CGROUPS, MountFlags::BIND | MountFlags::RDONLY, "")?;
+        }
+        Ok(())
+    }
+
     fn launch(&self, spec: &Spec) -> io::Result<Never> {
         let arguments = spec.process().as_ref().and_then(|p| p.args().clone()).unwrap_or_default();
         let environment = self.environment.borrow();

@@ -50,7 +50,7 @@ pub(crate) fn work(
     let Ok(Some((order, descriptors))) = wire::receive::<Order>(socket) else { return };
     let report = ready
         .map_err(|e| (ErrorKind::CannotCreateContainer, e.to_string()))
-        .and_then(|group| make(&order, descriptors, &group, filter));
+        .and_then(|ready| make(&order, descriptors, &ready, filter));
     let report = match report {
         Ok((pid, warnings)) => Report::Made { pid, warnings },
         Err((kind, message)) => Report::Failed { kind, message },
@@ -59,11 +59,18 @@ pub(crate) fn work(
     drop(wire::send(socket.as_fd(), &report, &[]));
 }
 
+/// What stands ready when the job comes.
+struct Ready {
+    group: Group,
+    /// The group as the container will see it.
+    views: Rc<Vec<(&'static str, OwnedFd)>>,
+}
+
 /// All that can be done before the job is known. Attaching the first process to a new group waits for the kernel up
 /// to some 15 ms, which is why it is done ahead.
-fn prepare(hierarchies: &Hierarchies, group: &Group) -> io::Result<Group> {
+fn prepare(hierarchies: &Hierarchies, group: &Group) -> io::Result<Ready> {
     group.create_and_join()?;
-    let pinned = group.pinned()?;
+    let (group, views) = (group.pinned()?, group.views()?);
     unshare_mounts()?;
     // libcontainer would make and enter groups in every controller that it finds mounted. It finds none, and the
     // container inherits this process's own.
@@ -71,7 +78,7 @@ fn prepare(hierarchies: &Hierarchies, group: &Group) -> io::Result<Group> {
         rustix::mount::unmount(point, UnmountFlags::DETACH)?;
     }
     rustix::mount::mount("none", "/sys/fs/cgroup", "tmpfs", MountFlags::empty(), None)?;
-    Ok(pinned)
+    Ok(Ready { group, views: Rc::new(views) })
 }
 
 /// A mount namespace of our own that still sees what the host mounts later.
@@ -85,7 +92,7 @@ pub(crate) fn unshare_mounts() -> io::Result<()> {
 fn make(
     order: &Order,
     descriptors: Vec<OwnedFd>,
-    group: &Group,
+    ready: &Ready,
     filter: &Rc<Vec<sock_filter>>,
 ) -> Result<(u32, Vec<String>), Failure> {
     let create = |what: &str| {
@@ -102,8 +109,8 @@ fn make(
     let job = std::fs::read(order.dir.join(JOB)).map_err(create("cannot read the job"))?;
     let mut job: Job =
         serde_json::from_slice(&job).map_err(|e| create("cannot read the job")(io::Error::other(e)))?;
-    group.limit(&job.limits).map_err(create("cannot limit the container"))?;
-    group.allow_devices(job.devices.as_deref()).map_err(create("cannot allow devices"))?;
+    ready.group.limit(&job.limits).map_err(create("cannot limit the container"))?;
+    ready.group.allow_devices(job.devices.as_deref()).map_err(create("cannot allow devices"))?;
     let rootfs = mount_overlay(&order.dir, &job.lowerdirs).map_err(create("no root file system"))?;
     let root = Root::open(&rootfs).map_err(create("no root file system"))?;
     let warnings = complete(&mut job, &root, netns.as_ref())?;
@@ -114,6 +121,7 @@ fn make(
         init: job.init,
         verdict: verdict.into_raw_fd(),
         environment: Rc::default(),
+        views: Rc::clone(&ready.views),
     };
     let pid = build(&order.dir, &job.spec, launch, [stdout, stderr])?;
     Ok((pid, warnings))

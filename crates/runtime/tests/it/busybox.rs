@@ -5,9 +5,10 @@ use image::build::{BuiltImage, Format, LayerWriter, Run};
 use std::path::Path;
 
 const BUSYBOX: &str = "/usr/bin/busybox";
-const APPLETS: [&str; 24] = [
+const APPLETS: [&str; 26] = [
     "sh", "cat", "echo", "sleep", "id", "ls", "nc", "wget", "httpd", "mknod", "grep", "env", "pwd",
-    "hostname", "ip", "mount", "true", "false", "dd", "ulimit", "touch", "stat", "head", "unshare",
+    "hostname", "ip", "mount", "true", "false", "dd", "ulimit", "touch", "stat", "head", "unshare", "tr",
+    "fold",
 ];
 
 pub fn build() -> BuiltImage {

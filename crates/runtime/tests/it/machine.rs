@@ -16,6 +16,8 @@ use tempfile::TempDir;
 
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
+pub const LOG_FILE_BYTES: u64 = 200_000;
+
 pub struct Machine {
     pub dir: Arc<TempDir>,
     pub image: String,
@@ -69,6 +71,8 @@ impl Drop for TakeDown {
 
 pub fn config(dir: &Path) -> BuiltinConfig {
     let mut config = BuiltinConfig::new(dir);
+    config.log_file_bytes = LOG_FILE_BYTES;
+    config.log_files = 2;
     config.keeper = Some(env!("CARGO_BIN_EXE_wharf-keeper").into());
     config
 }

@@ -2,5 +2,7 @@
 
 mod builtin;
 mod busybox;
+mod faults;
 mod machine;
 mod registry;
+mod settings;
