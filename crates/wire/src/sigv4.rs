@@ -221,8 +221,9 @@ impl Signed {
             return Err(Fault::invalid_signature(&text));
         }
         let life = self.expires_seconds.map_or(SKEW, Duration::from_secs);
-        let (shown, current) = (&self.time, canonical::format_time(now));
+        let shown = &self.time;
         if now > time.after(life) {
+            let current = canonical::format_time(now);
             return Err(Fault::invalid_signature(&format!(
                 "Signature expired: {shown} is now earlier than {} ({current} - {} min.)",
                 canonical::format_time(Timestamp(
@@ -232,6 +233,7 @@ impl Signed {
             )));
         }
         if time > now.after(SKEW) {
+            let current = canonical::format_time(now);
             return Err(Fault::invalid_signature(&format!(
                 "Signature not yet current: {shown} is still later than {} ({current} + 5 min.)",
                 canonical::format_time(now.after(SKEW))

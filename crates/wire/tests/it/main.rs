@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails by panicking")]
 
 mod dynamic;
+mod golden;
 mod model;
 mod vectors;
 mod xml_tree;
