@@ -35,6 +35,8 @@ pub enum Error {
     DamagedLayer { layer: Digest, problem: String, source: Option<io::Error> },
     #[error("unpacking a layer needs root: {0} was refused")]
     NotPermitted(&'static str),
+    #[error("unpacking a layer needs Linux 5.6 or newer: this kernel has no openat2")]
+    KernelTooOld,
 
     #[error("no space left on device: {}; free some or choose another data directory", .0.display())]
     DiskFull(PathBuf),

@@ -247,6 +247,7 @@ impl Unpacking {
             Some(rustix::io::Errno::XDEV | rustix::io::Errno::LOOP) => {
                 self.refused(entry, "a symbolic link on its path leads out of the layer")
             }
+            Some(rustix::io::Errno::NOSYS) => Error::KernelTooOld,
             Some(rustix::io::Errno::PERM) => Error::NotPermitted("setting owners and making device files"),
             _ => {
                 let name = String::from_utf8_lossy(entry);

@@ -28,6 +28,8 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 const LAYERS: usize = 5;
+/// The registry's memory stays below this, whatever is pushed.
+const MEMORY_MAX_MIB: f64 = 40.0;
 const TINY_BLOBS: usize = 300;
 const MANIFEST_CLIENTS: usize = 32;
 const MANIFEST_TIME: Duration = Duration::from_secs(2);
@@ -64,6 +66,8 @@ fn main() -> Result<()> {
     for (name, figures) in ["wharf", "docker-registry"].iter().zip(&results) {
         report(name, figures, mebibytes);
     }
+    let peak = results[0].iter().map(|f| f.push_peak_mib.max(f.pull_peak_mib)).fold(0.0, f64::max);
+    ensure!(peak < MEMORY_MAX_MIB, "memory grew to {peak} MiB, more than {MEMORY_MAX_MIB}");
     Ok(())
 }
 

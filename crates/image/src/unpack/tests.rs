@@ -301,6 +301,35 @@ fn whiteouts_naming_outside_are_refused() {
     Tar::new().symlink("out", "../outside").file("out/.wh..wh..opq", "").unpack().refused();
 }
 
+/// Whatever a layer holds and in whichever order, nothing outside of its tree changes.
+#[test]
+fn random_layers_touch_nothing_outside() {
+    const PARTS: [&str; 12] =
+        ["a", "b", "a", "b", "..", ".", "", "outside", ".wh.a", ".wh...", ".wh..wh..opq", "secret"];
+    // Nothing here leads to the machine's own files, should this test ever fail.
+    const TARGETS: [&str; 7] = ["../outside", "..", "a", "b/a", "../outside/secret", ".", "a/../../outside"];
+    let mut unpacked = 0;
+    for seed in 0..250 {
+        let mut rng = stdx::Rng::new(seed);
+        let mut tar = Tar::new();
+        for _ in 0..2 + rng.index(10) {
+            let parts: Vec<&str> = (0..1 + rng.index(3)).map(|_| PARTS[rng.index(PARTS.len())]).collect();
+            let name = parts.join("/");
+            let target = TARGETS[rng.index(TARGETS.len())];
+            tar = match rng.index(5) {
+                0 => tar.dir(&name),
+                1 => tar.symlink(&name, target),
+                2 => tar.hard(&name, target),
+                _ => tar.file(&name, "evil"),
+            };
+        }
+        let scene = tar.unpack();
+        unpacked += usize::from(scene.result.is_ok());
+        scene.untouched();
+    }
+    assert!(unpacked > 20, "only {unpacked} layers were unpacked whole: this test looks at nothing");
+}
+
 #[test]
 fn compressions_are_recognised_and_the_digest_is_of_the_plain_stream() {
     let plain = Tar::new().file("f", "content").bytes();
