@@ -31,14 +31,19 @@ fn main() {
     move_into_link_name_space(host.netns.as_fd(), Some(LinkNameSpaceType::Network))
         .expect("enters a namespace");
     let dir = tempfile::tempdir().expect("temporary directory");
-    let peers: Vec<&str> =
-        ["runc", "crun"].into_iter().filter(|p| Command::new(p).arg("--version").output().is_ok()).collect();
-    assert!(peers.contains(&"runc"), "apt-get install runc");
     let tokio =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("tokio");
     let out = dir.path().join("out");
     std::fs::create_dir(&out).expect("makes");
     let bundle = bundle(dir.path(), &out);
+    // crun 1.8 refuses machines with hybrid cgroups, for one.
+    let present = |peer: &&str| Command::new(peer).arg("--version").output().is_ok();
+    let peers: Vec<&str> = ["runc", "crun"]
+        .into_iter()
+        .filter(present)
+        .filter(|p| run_peer(p, &bundle, &out).is_some())
+        .collect();
+    assert!(peers.contains(&"runc"), "apt-get install runc");
     let ours = tokio.block_on(Ours::open(dir.path(), &out));
     let mut bridge = Vec::new();
     let mut host = Vec::new();
@@ -51,10 +56,8 @@ fn main() {
             host.push(measured[1]);
         }
         for (peer, times) in peers.iter().zip(&mut theirs) {
-            let time = run_peer(peer, &bundle, &out);
-            if round >= 3 {
-                times.push(time);
-            }
+            let time = run_peer(peer, &bundle, &out).filter(|_| round >= 3);
+            times.extend(time);
         }
     }
     let runc = theirs[0].clone();
@@ -264,16 +267,15 @@ fn bundle(dir: &Path, out: &Path) -> PathBuf {
     bundle
 }
 
-fn run_peer(peer: &str, bundle: &Path, out: &Path) -> f64 {
+fn run_peer(peer: &str, bundle: &Path, out: &Path) -> Option<f64> {
     std::thread::sleep(PAUSE);
     let begin = clock();
     let mut command = Command::new(peer);
     command.args(["--root"]).arg(bundle.join("state")).args(["run", "--bundle"]).arg(bundle);
-    if peer == "crun" {
-        // Hybrid cgroups again.
-        command.arg("--cgroup-manager=disabled");
-    }
     let output = command.arg("bench").stdin(Stdio::null()).output().expect("runs");
-    assert!(output.status.success(), "{peer}: {}", String::from_utf8_lossy(&output.stderr));
-    first_instruction(out) - begin
+    if !output.status.success() {
+        println!("{peer} cannot run here: {}", String::from_utf8_lossy(&output.stderr).trim());
+        return None;
+    }
+    Some(first_instruction(out) - begin)
 }
