@@ -53,6 +53,8 @@ impl Inner {
             Ok(()) => Ok(CreatedContainer { runtime_id: id }),
             Err(error) => {
                 self.containers.lock().remove(&id);
+                // Usually the keeper has forgotten it already, or never heard of it.
+                self.link.ask(&[], |request| Request::Remove { request, id: id.clone() }).ok();
                 self.discard(&id, &dir);
                 Err(error)
             }

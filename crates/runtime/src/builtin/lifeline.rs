@@ -20,14 +20,14 @@ impl Lifeline {
         Ok(Self { config, news, link: RwLock::new(Arc::new(link)), closing: AtomicBool::new(false) })
     }
 
-    /// After [`News::Lost`]: starts another keeper, unless this driver is ending itself.
-    pub(super) fn reopen(&self) -> Result<()> {
+    /// After [`News::Lost`]: connects again, to another keeper if need be; false if this driver is ending itself.
+    pub(super) fn reopen(&self) -> Result<bool> {
         if self.closing.load(Ordering::SeqCst) {
-            return Ok(());
+            return Ok(false);
         }
         let link = Arc::new(connect(&self.config, &self.news)?);
         *self.link.write().unwrap_or_else(PoisonError::into_inner) = link;
-        Ok(())
+        Ok(true)
     }
 
     /// From here on a lost keeper is meant to be lost.

@@ -16,12 +16,15 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, Weak, mpsc};
+use std::time::Duration;
 use tokio::sync::broadcast;
 
 /// A receiver may be so many ends behind before it must ask for the list.
 const EVENTS_MAX: usize = 1024;
 /// A container whose end nobody saw, because the machine or the keeper went down with it.
 const VANISHED: i32 = 137;
+const REOPEN_TRIES: u32 = 40;
+const REOPEN_PAUSE: Duration = Duration::from_millis(50);
 
 fn state_error(what: &str) -> impl FnOnce(io::Error) -> RuntimeError {
     let what = what.to_owned();
@@ -170,27 +173,33 @@ impl Tidying {
     fn hear(&self, news: News, link: &Lifeline) {
         match news {
             News::Exited { id, exit } => {
-                self.disconnect(&id, Some(link));
+                self.disconnect(&id, link);
                 self.containers.ended(&id, exit);
             }
             News::Lost => self.lost(link),
         }
     }
 
-    fn disconnect(&self, id: &str, link: Option<&Lifeline>) {
+    fn disconnect(&self, id: &str, link: &Lifeline) {
         let Ok(record) = self.containers.with(id, |entry| entry.record.clone()) else { return };
         let publications = record.publications();
         self.wires.release(record.ip, &publications);
-        if let Some(link) = link
-            && !publications.is_empty()
-        {
+        if !publications.is_empty() {
             // A keeper that is gone holds no ports; that news is on its way.
-            drop(link.ask(&[], |request| Request::Release { request, id: id.to_owned() }));
+            link.ask(&[], |request| Request::Release { request, id: id.to_owned() }).ok();
         }
     }
 
-    /// Containers die with their keeper.
+    /// The connection is gone. Either the keeper threw this driver out because it was too slow to read, and everything
+    /// goes on, or the keeper died, and its containers with it.
     fn lost(&self, link: &Lifeline) {
+        let mut kept: HashMap<String, Kept> = match reopen(link) {
+            Ok(kept) => kept.into_iter().map(|k| (k.id.clone(), k)).collect(),
+            Err(error) => {
+                tracing::error!("{error}");
+                HashMap::new()
+            }
+        };
         let alive: Vec<String> = {
             let table = self.containers.lock();
             let alive =
@@ -198,12 +207,29 @@ impl Tidying {
             alive.map(|(id, _)| id.clone()).collect()
         };
         for id in alive {
-            self.disconnect(&id, None);
-            let exit = ContainerExit { exit_code: VANISHED, oom_killed: false, finished_at: now() };
+            let exit = match kept.remove(&id) {
+                Some(Kept { exit: None, .. }) => continue,
+                Some(Kept { exit: Some(exit), .. }) => exit,
+                None => ContainerExit { exit_code: VANISHED, oom_killed: false, finished_at: now() },
+            };
+            self.disconnect(&id, link);
             self.containers.ended(&id, exit);
         }
-        if let Err(error) = link.reopen() {
-            tracing::error!("{error}");
+    }
+}
+
+/// A keeper that is dying still holds its lock for a moment.
+fn reopen(link: &Lifeline) -> Result<Vec<Kept>> {
+    let mut tries = 0;
+    loop {
+        match link.reopen() {
+            Ok(true) => return link.list(),
+            Ok(false) => return Ok(Vec::new()),
+            Err(error) if tries == REOPEN_TRIES => return Err(error),
+            Err(_) => {
+                tries += 1;
+                std::thread::sleep(REOPEN_PAUSE);
+            }
         }
     }
 }

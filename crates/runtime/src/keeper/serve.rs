@@ -111,14 +111,8 @@ impl Keeper {
         let mut events = Vec::with_capacity(64);
         loop {
             events.clear();
-            let wait = if !self.leaving.is_empty() {
-                RETRY
-            } else if self.driver.is_some() && !self.pool.is_full() {
-                QUIET
-            } else {
-                TURN
-            };
-            match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), Some(&wait)) {
+            let wait = self.patience();
+            match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), wait.as_ref()) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(errno) => return Err(errno.into()),
             }
@@ -131,6 +125,16 @@ impl Keeper {
             if self.is_done() {
                 return Ok(());
             }
+        }
+    }
+
+    /// How long nothing may happen before there is something to do.
+    fn patience(&self) -> Option<Timespec> {
+        match (self.leaving.is_empty(), &self.driver, self.pool.is_full()) {
+            (false, ..) => Some(RETRY),
+            (true, None, _) => Some(TURN),
+            (true, Some(_), false) => Some(QUIET),
+            (true, Some(_), true) => None,
         }
     }
 

@@ -50,6 +50,37 @@ fn containers_die_with_their_keeper_and_a_new_one_takes_over() {
     });
 }
 
+#[test]
+fn a_driver_that_loses_its_connection_finds_everything_as_it_was() {
+    on_a_machine(|machine| async {
+        let (id, started) = machine.start(machine.script("exec sleep 1000")).await;
+        let mut events = machine.runtime.events();
+        let socket = rustix::net::socket_with(
+            rustix::net::AddressFamily::UNIX,
+            rustix::net::SocketType::SEQPACKET,
+            rustix::net::SocketFlags::CLOEXEC,
+            None,
+        )
+        .expect("a socket");
+        let address =
+            rustix::net::SocketAddrUnix::new(machine.dir.path().join("keeper.sock")).expect("short");
+        // The keeper listens to the newest connection only.
+        rustix::net::connect(&socket, &address).expect("connects");
+        drop(socket);
+        let mut attempt = machine.runtime.create(machine.script("exit 4")).await;
+        let deadline = std::time::Instant::now() + PATIENCE;
+        while attempt.is_err() && std::time::Instant::now() < deadline {
+            attempt = machine.runtime.create(machine.script("exit 4")).await;
+        }
+        attempt.expect("connected again");
+        let states = machine.runtime.list().await.expect("lists");
+        let state = states.iter().find(|s| s.runtime_id == id).expect("still known");
+        assert_eq!(state.status, runtime::ContainerStatus::Running(started));
+        assert!(events.try_recv().is_err(), "nothing ended");
+        machine
+    });
+}
+
 /// Links, mounts, namespaces and groups of this machine that are ours.
 fn counts(machine: &crate::machine::Machine) -> Vec<(&'static str, usize)> {
     let lines = |path: &str, what: &str| {
