@@ -259,8 +259,8 @@ fn there_already(result: Result<Nothing, CallError>) -> Result<(), CallError> {
 struct Nothing;
 
 impl wire::Decode for Nothing {
-    fn read(_: &mut dyn wire::Reader, _: &'static wire::Type) -> Result<Self, wire::Malformed> {
-        Ok(Self)
+    fn read(reader: &mut dyn wire::Reader, _: &'static wire::Type) -> Result<Self, wire::Malformed> {
+        reader.document().map(|_| Self)
     }
 }
 

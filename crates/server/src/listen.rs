@@ -13,8 +13,6 @@ use tokio::sync::watch;
 
 /// A client must finish its headers in this time.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
-/// Request headers of AWS clients stay below 8 KiB; the session token is the largest.
-const HEADERS_BYTES_MAX: usize = 64 * 1024;
 /// How long open connections may go on after the end was asked for.
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -89,7 +87,6 @@ async fn connection(stream: TcpStream, peer: SocketAddr, front: Arc<Front>, mut 
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
-        .max_buf_size(HEADERS_BYTES_MAX)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     let mut serving = std::pin::pin!(serving);

@@ -138,7 +138,7 @@ impl Tour {
             self.call(&ecr::SERVICE, "GetAuthorizationToken", &request).await?;
         let data = response.authorization_data.and_then(|all| all.into_iter().next());
         let token = data.and_then(|d| d.authorization_token).context("the reply holds no token")?;
-        let login = base64::engine::general_purpose::STANDARD.decode(token)?;
+        let login = base64::engine::general_purpose::STANDARD.decode(token).ok().context("the token is not base64")?;
         let login = String::from_utf8(login)?;
         let (username, password) = login.split_once(':').context("the token is not user:password")?;
         let credentials = Credentials::Basic { username: username.to_owned(), password: password.to_owned() };

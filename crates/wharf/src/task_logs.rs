@@ -29,10 +29,11 @@ pub(crate) fn run(arguments: &Logs) -> Result<()> {
         // Whether all had ended is asked before the last read, so that nothing is missed between the two.
         let have_ended = of_task(&data, &arguments.task)?.iter().all(|container| container.exit.is_some());
         let mut lines = Vec::new();
+        let with_names = readers.len() > 1;
         for (name, reader) in &mut readers {
             drain(name, reader, &mut lines)?;
         }
-        print(&mut lines, readers.len() > 1)?;
+        print(&mut lines, with_names)?;
         if !arguments.follow || have_ended {
             return Ok(());
         }

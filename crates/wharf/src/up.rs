@@ -1,16 +1,17 @@
 //! `wharf up`: the whole system in one process, in the foreground.
 
-use crate::cli::{Driver, OnExit, Up};
+use crate::cli::{Driver, OnExit, Place, Up};
 use crate::env::chosen_key;
-use crate::place::{Endpoint, Place};
+use crate::place::Endpoint;
 use agent::{AgentConfig, Credentials};
 use anyhow::{Context, Result, bail};
-use runtime::Runtime;
+use image::HostRule;
+use runtime::{Builtin, BuiltinConfig, Runtime, Simulated};
 use server::{AccountId, Region, RootKey, Server, ServerConfig};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use tokio::sync::watch;
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 /// A Wharf that runs in this process.
@@ -22,7 +23,7 @@ pub(crate) struct Wharf {
 }
 
 struct RunningAgent {
-    end: watch::Sender<bool>,
+    end: oneshot::Sender<()>,
     running: JoinHandle<Result<(), agent::AgentError>>,
 }
 
@@ -51,8 +52,6 @@ impl Wharf {
         let account = AccountId::parse(&arguments.account)
             .with_context(|| format!("{:?} is not an account: twelve digits", arguments.account))?;
         let data = arguments.place.data();
-        // A driver that cannot work here says so before anything is started.
-        let runtime = if arguments.no_agent { None } else { Some(open_runtime(arguments.runtime, &data).await?) };
         std::fs::create_dir_all(&data).with_context(|| format!("cannot make {}", data.display()))?;
         let root_key = chosen_key().map_or_else(|| RootKey::kept(&data), Ok)?;
         let server = Server::start(ServerConfig {
@@ -68,11 +67,13 @@ impl Wharf {
         server.create_default_cluster().await?;
         let endpoint = Endpoint { url: format!("http://{}", reachable(server.address())), region: arguments.region.clone() };
         arguments.place.write_endpoint(&endpoint)?;
-        let agent = runtime.map(|runtime| {
+        let agent = if arguments.no_agent {
+            None
+        } else {
             let mut config = agent_config(&endpoint, &root_key, &arguments.place);
             config.on_exit = on_exit(arguments.on_exit);
-            start_agent(config, runtime)
-        });
+            Some(start_agent(config, open_runtime(arguments.runtime, &data, &endpoint.url).await?))
+        };
         Ok(Self { server, agent, endpoint, root_key })
     }
 
@@ -91,7 +92,7 @@ impl Wharf {
     /// Ends the agent first, so that the control plane learns what becomes of its tasks.
     pub(crate) async fn stop(self) {
         if let Some(agent) = self.agent {
-            agent.end.send_replace(true);
+            drop(agent.end.send(()));
             if !agent.running.is_finished()
                 && let Ok(Err(error)) = agent.running.await
             {
@@ -103,8 +104,8 @@ impl Wharf {
 }
 
 fn start_agent(config: AgentConfig, runtime: Arc<dyn Runtime>) -> RunningAgent {
-    let (end, ended) = watch::channel(false);
-    RunningAgent { end, running: tokio::spawn(agent::run(config, runtime, ended)) }
+    let (end, ended) = oneshot::channel();
+    RunningAgent { end, running: tokio::spawn(agent::run(config, runtime, async { drop(ended.await) })) }
 }
 
 fn agent_config(endpoint: &Endpoint, key: &RootKey, place: &Place) -> AgentConfig {
@@ -128,12 +129,21 @@ pub(crate) fn on_exit(choice: OnExit) -> agent::OnExit {
     }
 }
 
-/// Opens the driver that runs containers.
-pub(crate) async fn open_runtime(driver: Driver, data: &Path) -> Result<Arc<dyn Runtime>> {
-    Ok(match driver {
-        Driver::Builtin => Arc::new(runtime::Builtin::open(runtime::BuiltinConfig::new(data.join("runtime"))).await?),
-        Driver::Simulated => Arc::new(runtime::Simulated::new()),
-    })
+/// Opens the driver that runs containers. Images of ECR's host names come from the registry at `endpoint`, so that no
+/// name has to resolve.
+pub(crate) async fn open_runtime(driver: Driver, data: &Path, endpoint: &str) -> Result<Arc<dyn Runtime>> {
+    let directory = data.join("runtime");
+    if driver == Driver::Simulated {
+        return Ok(Arc::new(Simulated::new(Some(directory))));
+    }
+    let mut config = BuiltinConfig::new(directory);
+    let endpoint: http::Uri = endpoint.parse().with_context(|| format!("{endpoint} is not a URL"))?;
+    let patterns = ["*.dkr.ecr.*.amazonaws.com", "*.dkr.ecr.*.localhost", "*.dkr-ecr.*.on.aws"];
+    config.hosts.rules = patterns
+        .map(|pattern| HostRule { pattern: pattern.to_owned(), endpoint: endpoint.clone(), blobs: None })
+        .into();
+    let opened = tokio::task::spawn_blocking(|| Builtin::open(config)).await?;
+    Ok(Arc::new(opened.context("tasks cannot run on this machine (--runtime simulated needs nothing of it)")?))
 }
 
 /// Waits for SIGTERM or Ctrl-C.
