@@ -78,8 +78,9 @@ pub(crate) async fn run(agent: Arc<Agent>, outbox: Outbox, inactive: mpsc::Sende
             }
             Err(Refusal::Inactive(text)) => {
                 tracing::error!(text, "this machine was deregistered; restart the agent to register it anew");
-                // The telemetry session need not be told twice.
-                drop(inactive.try_send(()));
+                if inactive.try_send(()).is_err() {
+                    tracing::debug!("the telemetry session has already been told");
+                }
                 tokio::time::sleep(INACTIVE).await;
                 continue;
             }

@@ -73,11 +73,7 @@ impl Client {
     }
 
     /// Calls once and reads the reply.
-    pub async fn call<O: Decode>(
-        &self,
-        call: Call<'_>,
-        input: &(dyn Encode + Sync),
-    ) -> Result<O, CallError> {
+    pub async fn call<O: Decode>(&self, call: Call<'_>, input: &(dyn Encode + Sync)) -> Result<O, CallError> {
         self.call_with_body(call, json::to_vec(input)).await
     }
 

@@ -100,8 +100,10 @@ fn upgrade_request(client: &Client, url: &http::Uri) -> Result<http::Request<()>
     headers.insert(HOST, http::HeaderValue::from_str(&authority(url)?).map_err(bad_url)?);
     let message = wire::sigv4::Message { method: "GET", uri: url, body: b"" };
     wire::sigv4::sign_message(&client.signer("ecs"), message, &mut headers, now());
+    // `http` becomes `ws`, `https` becomes `wss`.
+    let websocket_url = url.to_string().replacen("http", "ws", 1);
     let mut request = http::Request::builder()
-        .uri(url)
+        .uri(websocket_url)
         .header(CONNECTION, "Upgrade")
         .header(UPGRADE, "websocket")
         .header(SEC_WEBSOCKET_VERSION, "13")
