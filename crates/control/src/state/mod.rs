@@ -153,6 +153,8 @@ impl State {
             let key = row.key();
             state.set(&key, Some(row));
         }
+        let timeline = state.counters.get(&ecs::CounterId::Timeline);
+        state.sessions.timeline = timeline.map_or(0, |counter| counter.reserved);
         Ok(state)
     }
 

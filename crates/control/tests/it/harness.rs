@@ -113,9 +113,7 @@ impl Wharf {
 
 fn decode(request: &str, principal: &str) -> Result<Call, String> {
     let (operation, body) = request.split_once(' ').unwrap_or((request, "{}"));
-    let index = api::ecs::SERVICE.operation(operation).ok_or("no such operation")?;
-    let request = wire::json::read(body.as_bytes(), |reader| api::ecs::Request::read(index, reader))
-        .map_err(|error| format!("not decoded: {error}"))?;
+    let request = decode_body(operation, body)?;
     Ok(Call {
         scope: scope(),
         principal: Principal {
@@ -124,11 +122,11 @@ fn decode(request: &str, principal: &str) -> Result<Call, String> {
             user_id: "AIDA".to_owned(),
         },
         request_id: "request".to_owned(),
-        request: ApiRequest::Ecs(request),
+        request,
     })
 }
 
-fn decode(operation: &str, body: &str) -> Result<ApiRequest, String> {
+fn decode_body(operation: &str, body: &str) -> Result<ApiRequest, String> {
     macro_rules! by_api {
         ($($api:ident),*) => {
             match operation.split_once('.').unwrap_or(("ecs", operation)) {

@@ -1,0 +1,70 @@
+//! Many seeds, the same seed twice, and deliberate defects that must be found.
+
+use sim::Mutation;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+const SEEDS: u64 = 500;
+
+/// The result of every seed below `count`, on all cores.
+fn for_seeds(count: u64, each: impl Fn(u64) + Sync) {
+    let next = AtomicU64::new(0);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= count {
+                        return;
+                    }
+                    each(seed);
+                }
+            });
+        }
+    });
+}
+
+/// `SIM_SEED=n` lives through one seed and shows what happened.
+#[test]
+fn seeds() {
+    if let Some(seed) = std::env::var("SIM_SEED").ok().and_then(|text| text.parse().ok()) {
+        let (result, lines) = sim::trace(seed, None);
+        println!("{}", lines.join("\n"));
+        println!("{:?}", result.unwrap_or_else(|broken| panic!("{broken}")));
+        return;
+    }
+    let (tasks, restarts) = (AtomicU64::new(0), AtomicU64::new(0));
+    for_seeds(SEEDS, |seed| {
+        let summary = sim::run(seed, None)
+            .unwrap_or_else(|broken| panic!("{broken}\nSIM_SEED={seed} cargo test -p sim seeds -- --nocapture"));
+        tasks.fetch_add(summary.tasks as u64, Ordering::Relaxed);
+        restarts.fetch_add(summary.restarts, Ordering::Relaxed);
+    });
+    // A simulation in which nothing happens finds nothing.
+    assert!(tasks.into_inner() > 10 * SEEDS);
+    assert!(restarts.into_inner() > SEEDS);
+}
+
+#[test]
+fn the_same_seed_is_the_same_world() {
+    for_seeds(40, |seed| {
+        let (one, two) = (sim::run(seed, None), sim::run(seed, None));
+        assert_eq!(one.expect("a sound world"), two.expect("a sound world"), "seed {seed}");
+    });
+}
+
+/// How many of the first seeds find the defect.
+fn found(mutation: Mutation) -> u64 {
+    let found = AtomicU64::new(0);
+    for_seeds(40, |seed| {
+        found.fetch_add(u64::from(sim::run(seed, Some(mutation)).is_err()), Ordering::Relaxed);
+    });
+    found.into_inner()
+}
+
+#[test]
+fn every_defect_is_found() {
+    for mutation in Mutation::ALL {
+        assert!(found(mutation) > 0, "{mutation:?} is not found");
+    }
+}
