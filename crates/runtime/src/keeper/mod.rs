@@ -9,6 +9,7 @@ mod container;
 mod executor;
 mod log;
 mod pool;
+mod requests;
 mod rootfs;
 mod seccomp;
 mod serve;

@@ -2,16 +2,15 @@
 
 use super::complain;
 use super::container::Container;
-use super::pool::{Pool, Worker};
-use super::worker::{Order, Report};
+use super::pool::Pool;
+use super::worker::Report;
 use crate::cgroup::{Group, Hierarchies};
 use crate::log::Stream;
 use crate::wire::{self, Message, PROTOCOL, Request, SOCKET};
 use crate::{ErrorKind, now};
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
-use rustix::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
+use rustix::fd::{AsFd, FromRawFd, OwnedFd};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
-use rustix::pipe::PipeFlags;
 use rustix::time::Timespec;
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Write};
@@ -21,11 +20,11 @@ const LISTENER: u64 = 0;
 const SIGNALS: u64 = 1;
 const DRIVER: u64 = 2;
 /// From here on: four for each container.
-const CONTAINERS: u64 = 4;
-const WORKER: u64 = 0;
-const STDOUT: u64 = 1;
-const STDERR: u64 = 2;
-const VERDICT: u64 = 3;
+pub(super) const CONTAINERS: u64 = 4;
+pub(super) const WORKER: u64 = 0;
+pub(super) const STDOUT: u64 = 1;
+pub(super) const STDERR: u64 = 2;
+pub(super) const VERDICT: u64 = 3;
 
 /// A keeper that nobody needs ends: no driver connected and no container alive for so many turns. How containers
 /// ended lies on disk.
@@ -37,24 +36,23 @@ const RETRY: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
 /// At the end: how long to wait until the kernel has let go of the last processes.
 const LEAVING_TURNS: u32 = 500;
 const LEAVING_TURN: Duration = Duration::from_millis(4);
-const LISTED_MAX: usize = 500;
 
-struct Keeper {
-    epoll: OwnedFd,
+pub(super) struct Keeper {
+    pub(super) epoll: OwnedFd,
     listener: OwnedFd,
     signals: OwnedFd,
     driver: Option<OwnedFd>,
-    pool: Pool,
-    containers: BTreeMap<u64, Container>,
-    numbers: HashMap<String, u64>,
+    pub(super) pool: Pool,
+    pub(super) containers: BTreeMap<u64, Container>,
+    pub(super) numbers: HashMap<String, u64>,
     pids: HashMap<i32, u64>,
     /// Ends of processes that no worker has reported yet.
     early: Vec<(i32, i32)>,
     /// Groups whose last process is still ending.
     leaving: Vec<Group>,
-    next: u64,
+    pub(super) next: u64,
     buffer: Vec<u8>,
-    ending: Option<u64>,
+    pub(super) ending: Option<u64>,
     lonely: u32,
 }
 
@@ -201,7 +199,7 @@ impl Keeper {
     }
 
     /// A driver that does not read loses its connection, and learns everything anew when it comes back.
-    fn say(&mut self, message: &Message) {
+    pub(super) fn say(&mut self, message: &Message) {
         if let Some(driver) = &self.driver
             && let Err(error) = wire::send(driver.as_fd(), message, &[])
         {
@@ -221,107 +219,6 @@ impl Keeper {
                 self.driver = None;
             }
         }
-    }
-
-    fn answer(&mut self, request: Request, descriptors: Vec<OwnedFd>) {
-        match request {
-            Request::Create { request, id, dir, log, netns } => {
-                let log = super::LogFile::new(&dir.join(crate::job::LOG), log);
-                self.create(request, (id, dir, log), netns, descriptors);
-            }
-            Request::Start { request, id } => self.start(request, &id),
-            Request::Signal { request, id, signal } => {
-                let result = self.find(&id).and_then(|number| {
-                    self.containers[&number].signal(signal).map_err(|e| {
-                        (ErrorKind::CannotStopContainer, format!("cannot signal the container: {e}"))
-                    })
-                });
-                self.reply(request, result);
-            }
-            Request::Release { request, id } => {
-                if let Some(container) = self.numbers.get(&id).and_then(|n| self.containers.get_mut(n)) {
-                    container.ports.clear();
-                }
-                self.reply(request, Ok(()));
-            }
-            Request::Remove { request, id } => self.remove(request, &id),
-            Request::List { request } => self.list(request),
-            Request::Shutdown { request } => {
-                self.ending = Some(request);
-                self.kill_all();
-            }
-        }
-    }
-
-    fn reply(&mut self, request: u64, result: Result<(), (ErrorKind, String)>) {
-        self.say(&match result {
-            Ok(()) => Message::Done { request },
-            Err((kind, message)) => Message::Failed { request, kind, message },
-        });
-    }
-
-    fn find(&self, id: &str) -> Result<u64, (ErrorKind, String)> {
-        self.numbers
-            .get(id)
-            .copied()
-            .ok_or_else(|| (ErrorKind::NoSuchContainer, format!("no such container: {id}")))
-    }
-
-    fn create(
-        &mut self,
-        request: u64,
-        (id, dir, log): (String, std::path::PathBuf, super::LogFile),
-        netns: bool,
-        descriptors: Vec<OwnedFd>,
-    ) {
-        let made = self.pool.take().and_then(|worker| {
-            let group = self.pool.group(&worker.group);
-            let container = Container::new(id.clone(), dir, (group, worker.group.clone()), log);
-            self.order(request, worker, container, (netns, descriptors))
-        });
-        match made {
-            Ok(number) => {
-                self.numbers.insert(id, number);
-            }
-            Err(error) => {
-                let message = format!("the keeper cannot hand the container to a worker: {error}");
-                self.reply(request, Err((ErrorKind::CannotCreateContainer, message)));
-            }
-        }
-    }
-
-    /// Gives the job to a worker and begins to listen to the container.
-    fn order(
-        &mut self,
-        request: u64,
-        worker: Worker,
-        mut container: Container,
-        (netns, descriptors): (bool, Vec<OwnedFd>),
-    ) -> io::Result<u64> {
-        let number = self.next + 1;
-        let base = number * CONTAINERS;
-        let mut theirs = Vec::new();
-        let mut ours = Vec::new();
-        for what in [STDOUT, STDERR, VERDICT] {
-            let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
-            rustix::io::ioctl_fionbio(&read, true)?;
-            epoll::add(&self.epoll, &read, EventData::new_u64(base + what), EventFlags::IN)?;
-            ours.push(read);
-            theirs.push(write);
-        }
-        let mut descriptors = descriptors.into_iter();
-        theirs.extend(if netns { descriptors.next() } else { None });
-        container.ports = descriptors.collect();
-        let order = Order { dir: container.dir.clone(), netns };
-        let borrowed: Vec<BorrowedFd<'_>> = theirs.iter().map(AsFd::as_fd).collect();
-        wire::send(worker.socket.as_fd(), &order, &borrowed)?;
-        epoll::add(&self.epoll, &worker.socket, EventData::new_u64(base + WORKER), EventFlags::IN)?;
-        container.verdict = ours.pop();
-        container.output = [ours.swap_remove(0).into(), ours.pop()];
-        container.making = Some((worker.socket, request));
-        self.next = number;
-        self.containers.insert(number, container);
-        Ok(number)
     }
 
     /// A worker is done, or dead.
@@ -348,26 +245,6 @@ impl Keeper {
                 self.forget(number);
                 self.reply(request, Err((kind, message)));
             }
-        }
-    }
-
-    fn start(&mut self, request: u64, id: &str) {
-        let result = self.find(id).and_then(|number| {
-            let container = self.containers.get_mut(&number).ok_or_else(|| no_such(id))?;
-            if container.started_at.is_some() || container.exit.is_some() || container.starting.is_some() {
-                return Err((ErrorKind::CannotStartContainer, "the container was started before".to_owned()));
-            }
-            container.starting = Some(request);
-            container.start().map_err(|e| {
-                container.starting = None;
-                (
-                    ErrorKind::CannotStartContainer,
-                    format!("the container's first process does not answer: {e}"),
-                )
-            })
-        });
-        if result.is_err() {
-            self.reply(request, result);
         }
     }
 
@@ -445,23 +322,7 @@ impl Keeper {
         }
     }
 
-    fn remove(&mut self, request: u64, id: &str) {
-        let Ok(number) = self.find(id) else { return self.reply(request, Err(no_such(id))) };
-        let Some(container) = self.containers.get_mut(&number) else { return };
-        if !container.is_alive() {
-            self.forget(number);
-            return self.reply(request, Ok(()));
-        }
-        container.removing = Some(request);
-        if let Err(error) = container.signal(libc::SIGKILL) {
-            self.reply(
-                request,
-                Err((ErrorKind::CannotStopContainer, format!("cannot kill the container: {error}"))),
-            );
-        }
-    }
-
-    fn forget(&mut self, number: u64) {
+    pub(super) fn forget(&mut self, number: u64) {
         if let Some(container) = self.containers.remove(&number) {
             self.numbers.remove(&container.id);
             if !container.group.remove() {
@@ -470,27 +331,13 @@ impl Keeper {
         }
     }
 
-    fn kill_all(&mut self) {
+    pub(super) fn kill_all(&mut self) {
         for container in self.containers.values() {
             if let Err(error) = container.signal(libc::SIGKILL) {
                 complain(&format!("cannot kill container {}: {error}", container.id));
             }
         }
     }
-
-    fn list(&mut self, request: u64) {
-        let mut kept: Vec<_> = self.containers.values().filter(|c| c.pid > 0).map(Container::kept).collect();
-        while kept.len() > LISTED_MAX {
-            let rest = kept.split_off(LISTED_MAX);
-            self.say(&Message::Listed { request, containers: kept, more: true });
-            kept = rest;
-        }
-        self.say(&Message::Listed { request, containers: kept, more: false });
-    }
-}
-
-fn no_such(id: &str) -> (ErrorKind, String) {
-    (ErrorKind::NoSuchContainer, format!("no such container: {id}"))
 }
 
 fn failed(message: &str) -> Report {
