@@ -182,7 +182,12 @@ impl Notes {
 
     fn check_length(&mut self, ty: &'static Type, length: usize) {
         if ty.min.is_some() || ty.max.is_some() {
-            self.check(ty, "", i64::try_from(length).unwrap_or(i64::MAX), "length");
+            let shown = match ty.kind {
+                Kind::List { .. } if length == 0 => "[]",
+                Kind::Map { .. } if length == 0 => "{}",
+                _ => "",
+            };
+            self.check(ty, shown, i64::try_from(length).unwrap_or(i64::MAX), "length");
         }
     }
 

@@ -93,7 +93,7 @@ BOTO3 = [
     ("ecs", "list_clusters", {}),
     ("ecr", "create_repository", {"repositoryName": "team/web", "imageTagMutability": "IMMUTABLE",
                                   "imageScanningConfiguration": {"scanOnPush": True}}),
-    ("ecr", "upload_layer_part", {"repositoryName": "team/web", "uploadId": "u-1", "partFirstByte": 0, "partLastByte": 3,
+    ("ecr", "upload_layer_part", {"repositoryName": "team/web", "uploadId": "0e7d8f5e-8a3a-4b0e-8b62-8b6d21e2f1aa", "partFirstByte": 0, "partLastByte": 3,
                                   "layerPartBlob": b"\x00\x01\xfe\xff"}),
     ("logs", "put_log_events", {"logGroupName": "/web", "logStreamName": "web/1",
                                 "logEvents": [{"timestamp": 1700000000123, "message": "hello"}]}),

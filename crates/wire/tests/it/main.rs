@@ -5,5 +5,6 @@
 mod dynamic;
 mod golden;
 mod model;
+mod properties;
 mod vectors;
 mod xml_tree;
