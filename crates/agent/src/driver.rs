@@ -77,7 +77,7 @@ impl<R: Runtime + ?Sized> Driver<R> {
             let until = end.as_ref().map_or_else(|| Instant::now() + NAP_MAX, |e| e.deadline);
             tokio::select! {
                 event = self.events.recv() => match event {
-                    Some(Event::Input(input)) => self.step(input),
+                    Some(Event::Input(input)) => self.step(*input),
                     Some(Event::Read(look)) => look(&self.engine),
                     None => break,
                 },

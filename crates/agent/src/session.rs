@@ -28,7 +28,7 @@ pub(crate) struct Agent {
 
 /// What the engine's loop takes.
 pub(crate) enum Event {
-    Input(Input),
+    Input(Box<Input>),
     /// Looks at the engine between two steps.
     Read(Box<dyn FnOnce(&Engine) + Send>),
 }
@@ -44,7 +44,7 @@ impl EngineHandle {
     }
 
     pub(crate) fn input(&self, input: Input) {
-        if self.0.send(Event::Input(input)).is_err() {
+        if self.0.send(Event::Input(Box::new(input))).is_err() {
             tracing::debug!("the engine has ended");
         }
     }
