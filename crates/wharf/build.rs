@@ -17,7 +17,9 @@ fn main() {
     match status {
         Ok(status) if status.success() => {}
         _ => {
-            println!("cargo::error=the demo's program could not be built; a static C library is needed (on Debian: libc6-dev)");
+            println!(
+                "cargo::error=the demo's program could not be built; a static C library is needed (on Debian: libc6-dev)"
+            );
         }
     }
 }

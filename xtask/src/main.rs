@@ -1,6 +1,7 @@
 //! Code generation and checks: `cargo xtask COMMAND`.
 
 mod codegen;
+mod dockerd;
 mod models;
 mod test;
 mod tidy;

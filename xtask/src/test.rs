@@ -1,13 +1,23 @@
 //! `cargo xtask test`: installs what the tests need and runs them in stages, the quick ones first.
 
+use crate::dockerd;
 use anyhow::{Context, Result, bail};
 use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
 /// Debian packages of the real programs that tests talk to or measure against.
-const PACKAGES: &[&str] =
-    &["busybox-static", "docker.io", "skopeo", "runc", "iproute2", "curl", "ca-certificates"];
+const PACKAGES: &[&str] = &[
+    "awscli",
+    "busybox-static",
+    "docker.io",
+    "skopeo",
+    "runc",
+    "iproute2",
+    "util-linux",
+    "curl",
+    "ca-certificates",
+];
 
 /// Python packages: the real clients.
 const CLIENTS: &[&str] = &["boto3==1.44.3", "awscli==1.46.3"];
@@ -18,8 +28,15 @@ const STAGES: &[(&str, &[&[&str]])] = &[
     ("codegen", &[&["cargo", "xtask", "codegen", "--check"]]),
     ("tidy", &[&["cargo", "xtask", "tidy"]]),
     ("clippy", &[&["cargo", "clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]]),
-    ("unit", &[&["cargo", "test", "--workspace", "--locked", "--exclude", "sim"]]),
+    ("unit", &[&["cargo", "test", "--workspace", "--locked", "--exclude", "sim", "--exclude", "blackbox"]]),
     ("sim", &[&["cargo", "test", "--package", "sim", "--locked"]]),
+    (
+        "blackbox",
+        &[
+            &["cargo", "build", "--package", "wharf", "--locked"],
+            &["cargo", "test", "--package", "blackbox", "--locked"],
+        ],
+    ),
 ];
 
 /// Runs the stages whose names are given, or all of them, and stops at the first that fails.
@@ -29,6 +46,7 @@ pub fn run(root: &Path, wanted: &[&str]) -> Result<()> {
         bail!("there is no stage {unknown}; the stages are {}", names.join(", "));
     }
     install(root)?;
+    let _dockerd = dockerd::start(root)?;
     let start = Instant::now();
     for (name, commands) in STAGES.iter().filter(|(name, _)| wanted.is_empty() || wanted.contains(name)) {
         let stage_start = Instant::now();

@@ -23,8 +23,9 @@ pub enum ApiRequest {
     Sts(api::sts::Request),
 }
 
-/// The reply of any API.
+/// The reply of any API. One lives for the time of a call, so that the size of the largest does not matter.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "a box for each reply would cost more")]
 pub enum ApiResponse {
     Ecs(api::ecs::Response),
     Ecr(api::ecr::Response),

@@ -89,7 +89,12 @@ pub(crate) async fn serve_acs(
     }
 }
 
-async fn converse(socket: &mut Socket, driver: &Driver, connection: ConnectionId, outgoing: &mut mpsc::Receiver<AcsMessage>) {
+async fn converse(
+    socket: &mut Socket,
+    driver: &Driver,
+    connection: ConnectionId,
+    outgoing: &mut mpsc::Receiver<AcsMessage>,
+) {
     let mut heartbeat = tokio::time::interval(HEARTBEAT);
     heartbeat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut beats = 0_u64;
@@ -183,7 +188,9 @@ fn answer(frame: &TcsMessage) -> Option<TcsMessage> {
 }
 
 async fn socket(upgraded: hyper::upgrade::Upgraded) -> Socket {
-    let limits = WebSocketConfig::default().max_message_size(Some(FRAME_BYTES_MAX)).max_frame_size(Some(FRAME_BYTES_MAX));
+    let limits = WebSocketConfig::default()
+        .max_message_size(Some(FRAME_BYTES_MAX))
+        .max_frame_size(Some(FRAME_BYTES_MAX));
     WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, Some(limits)).await
 }
 

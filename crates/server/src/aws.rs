@@ -21,7 +21,8 @@ use wire::sigv4::Parts;
 use wire::{Exception, Fault, Service};
 
 /// The APIs that are served.
-static SERVICES: &[&Service] = &[&api::ecs::SERVICE, &api::ecr::SERVICE, &api::logs::SERVICE, &api::sts::SERVICE];
+static SERVICES: &[&Service] =
+    &[&api::ecs::SERVICE, &api::ecr::SERVICE, &api::logs::SERVICE, &api::sts::SERVICE];
 
 /// Serves the AWS APIs.
 pub(crate) struct Aws {
@@ -86,7 +87,9 @@ impl Aws {
         let outcome = self.outcome(&route, head, body, &request_id).await;
         let encoded = match outcome {
             Ok(response) => wire::route::encode_reply(&route, &request_id, &response),
-            Err(Failure::Exception(exception)) => wire::route::encode_exception(&route, &request_id, &*exception),
+            Err(Failure::Exception(exception)) => {
+                wire::route::encode_exception(&route, &request_id, &*exception)
+            }
             Err(Failure::Fault(fault)) => wire::route::encode_fault(&route, &request_id, &fault),
         };
         respond(encoded)
@@ -100,10 +103,8 @@ impl Aws {
     async fn outcome(&self, route: &Route, head: &Head, body: &Bytes, request_id: &str) -> Outcome {
         let caller = self.identity.authenticate(&parts(head), body)?;
         if !caller.service.is_empty() && caller.service != route.service.signing_name {
-            let text = format!(
-                "Credential should be scoped to correct service: '{}'.",
-                route.service.signing_name
-            );
+            let text =
+                format!("Credential should be scoped to correct service: '{}'.", route.service.signing_name);
             return Err(Fault::invalid_signature(&text).into());
         }
         let request = decode(route, body)?;
@@ -128,7 +129,9 @@ impl Aws {
             request => {
                 let sweeps = matches!(
                     request,
-                    ApiRequest::Logs(api::logs::Request::DeleteLogGroup(_) | api::logs::Request::DeleteLogStream(_))
+                    ApiRequest::Logs(
+                        api::logs::Request::DeleteLogGroup(_) | api::logs::Request::DeleteLogStream(_)
+                    )
                 );
                 let response = self.driver.call(Call { scope, principal, request_id, request }).await??;
                 if sweeps {
@@ -142,7 +145,9 @@ impl Aws {
 
     /// Adds to a reply of the core what only other stores know.
     async fn complete(&self, scope: control::state::Scope, response: ApiResponse) -> Outcome {
-        let ApiResponse::Logs(api::logs::Response::DescribeLogGroups(mut reply)) = response else { return Ok(response) };
+        let ApiResponse::Logs(api::logs::Response::DescribeLogGroups(mut reply)) = response else {
+            return Ok(response);
+        };
         if let Some(groups) = reply.log_groups.take() {
             reply.log_groups = Some(self.logs.add_stored_bytes(scope, groups).await);
         }
@@ -191,13 +196,16 @@ impl Aws {
         let is_acs = find("containerInstanceArn").is_some();
         let arn = find("containerInstanceArn").or_else(|| find("containerInstance")).unwrap_or_default();
         let id = arn.rsplit('/').next().and_then(InstanceId::parse);
-        let id = id.ok_or_else(|| refuse("InvalidInstanceException", "The container instance is not an ARN or id."))?;
+        let id = id.ok_or_else(|| {
+            refuse("InvalidInstanceException", "The container instance is not an ARN or id.")
+        })?;
         let (admission, _) = self.driver.view(|core| control::session::admit(core.state(), caller.scope, id));
         admission.map_err(|refused| refuse(refused.name, &refused.text))?;
         let agent = is_acs.then(|| AgentInfo {
             agent_version: find("agentVersion"),
             agent_hash: find("agentHash"),
-            docker_version: find("dockerVersion").map(|v| v.trim_start_matches("DockerVersion:").trim().to_owned()),
+            docker_version: find("dockerVersion")
+                .map(|v| v.trim_start_matches("DockerVersion:").trim().to_owned()),
             send_credentials: find("sendCredentials").as_deref() == Some("true"),
         });
         Ok(Admitted { instance: id, agent })
@@ -230,7 +238,8 @@ fn parts(head: &Head) -> Parts<'_> {
 
 fn respond(encoded: Encoded) -> Response<Bytes> {
     let mut response = Response::new(Bytes::from(encoded.body));
-    *response.status_mut() = StatusCode::from_u16(encoded.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    *response.status_mut() =
+        StatusCode::from_u16(encoded.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers: &mut HeaderMap = response.headers_mut();
     for (name, value) in encoded.headers {
         if let Ok(value) = HeaderValue::from_str(&value) {

@@ -10,7 +10,10 @@ use control::state::ecr::{Image, ImageId as StoredId, LayerId, RepositoryId};
 use control::state::{AccountId, Region, Scope, State};
 use control::{ApiError, Core, Input};
 use image::{Descriptor, Digest, Manifest};
-use registry::{Action, BlobStore, Catalog, Credentials, Error, Host, ImageId, Page, PutImage, Registry, Settings, StoreSettings};
+use registry::{
+    Action, BlobStore, Catalog, Credentials, Error, Host, ImageId, Page, PutImage, Registry, Settings,
+    StoreSettings,
+};
 use std::sync::Arc;
 use stdx::Chain;
 
@@ -37,17 +40,21 @@ pub(crate) fn open(
     home: Scope,
     driver: Arc<Driver>,
 ) -> Result<(Registry<ServerCatalog>, Arc<Tokens>), StartError> {
-    let store = BlobStore::open(config.data.join("registry"), StoreSettings::default()).map_err(StartError::Blobs)?;
+    let store =
+        BlobStore::open(config.data.join("registry"), StoreSettings::default()).map_err(StartError::Blobs)?;
     let key = secret::kept(&config.data.join(TOKEN_KEY_FILE), || {
         let mut key = vec![0; 32];
         secret::fill(&mut key)?;
         Ok(key)
     })?;
     let tokens = Tokens::new(&key).ok_or_else(|| {
-        StartError::Refused(format!("{TOKEN_KEY_FILE} in the data directory is damaged; remove it, and log in to the registry again"))
+        StartError::Refused(format!(
+            "{TOKEN_KEY_FILE} in the data directory is damaged; remove it, and log in to the registry again"
+        ))
     })?;
     let tokens = Arc::new(tokens);
-    let catalog = ServerCatalog { driver, tokens: tokens.clone(), any_credentials: config.any_credentials, home };
+    let catalog =
+        ServerCatalog { driver, tokens: tokens.clone(), any_credentials: config.any_credentials, home };
     Ok((Registry::new(store, catalog, Settings::default()), tokens))
 }
 
@@ -59,7 +66,9 @@ impl ServerCatalog {
 
     async fn command(&self, command: Command) -> Result<Done, Error> {
         let output = self.driver.step(Input::Registry(command)).await.map_err(unavailable)?;
-        let done = output.registry.ok_or_else(|| unavailable(Unavailable::Broken("a registry command was not answered")))?;
+        let done = output
+            .registry
+            .ok_or_else(|| unavailable(Unavailable::Broken("a registry command was not answered")))?;
         done.map_err(|error| word(&error))
     }
 
@@ -84,7 +93,9 @@ fn repository(grant: &Grant, name: &str) -> RepositoryId {
 fn identifier(id: &ImageId) -> ImageIdentifier {
     match id {
         ImageId::Tag(tag) => ImageIdentifier { image_tag: Some(tag.clone()), image_digest: None },
-        ImageId::Digest(digest) => ImageIdentifier { image_digest: Some(digest.to_string()), image_tag: None },
+        ImageId::Digest(digest) => {
+            ImageIdentifier { image_digest: Some(digest.to_string()), image_tag: None }
+        }
     }
 }
 
@@ -124,7 +135,9 @@ impl Catalog for ServerCatalog {
             Err(_) => return Err(Error::Unauthorized),
         };
         if token.expires_at <= now() {
-            return Err(Error::Denied("Your authorization token has expired. Reauthenticate and try again.".to_owned()));
+            return Err(Error::Denied(
+                "Your authorization token has expired. Reauthenticate and try again.".to_owned(),
+            ));
         }
         let principal = token.principal();
         let scope = named.unwrap_or(token.scope);
@@ -148,19 +161,22 @@ impl Catalog for ServerCatalog {
     }
 
     async fn repository_arn(&self, grant: &Grant, name: &str) -> Result<String, Error> {
-        self.ask(|state| distribution::repository(state, grant.scope, name).map(|id| control::ecr::arn(&id))).await
+        self.ask(|state| distribution::repository(state, grant.scope, name).map(|id| control::ecr::arn(&id)))
+            .await
     }
 
     async fn image(&self, grant: &Grant, name: &str, id: &ImageId) -> Result<registry::Image, Error> {
         let repository = repository(grant, name);
-        let image = self.ask(|state| distribution::image(state, &repository, &identifier(id)).cloned()).await?;
+        let image =
+            self.ask(|state| distribution::image(state, &repository, &identifier(id)).cloned()).await?;
         self.record_pull(&image).await?;
         let digest = image.id.digest.parse().map_err(Error::internal)?;
         Ok(registry::Image { digest, media_type: image.media_type.clone() })
     }
 
     async fn put_image(&self, grant: &Grant, image: PutImage) -> Result<(), Error> {
-        let manifest = std::str::from_utf8(&image.bytes).map_err(|error| Error::ManifestInvalid(error.to_string()))?;
+        let manifest =
+            std::str::from_utf8(&image.bytes).map_err(|error| Error::ManifestInvalid(error.to_string()))?;
         let push = Push {
             repository: repository(grant, &image.repository),
             manifest: manifest.into(),
@@ -176,14 +192,21 @@ impl Catalog for ServerCatalog {
         self.command(command).await.map(drop)
     }
 
-    async fn tags(&self, grant: &Grant, name: &str, after: Option<&str>, limit: usize) -> Result<Page, Error> {
+    async fn tags(
+        &self,
+        grant: &Grant,
+        name: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Page, Error> {
         let repository = repository(grant, name);
         let names = self.ask(|state| distribution::tags(state, &repository, after, limit)).await?;
         Ok(Page { names: names.names, more: names.has_more })
     }
 
     async fn repositories(&self, grant: &Grant, after: Option<&str>, limit: usize) -> Result<Page, Error> {
-        let names = self.ask(|state| Ok(distribution::repositories(state, grant.scope, after, limit))).await?;
+        let names =
+            self.ask(|state| Ok(distribution::repositories(state, grant.scope, after, limit))).await?;
         Ok(Page { names: names.names, more: names.has_more })
     }
 
@@ -212,7 +235,8 @@ impl Catalog for ServerCatalog {
 
 /// How the referrers API shows an image.
 fn descriptor(image: &Image) -> Result<Descriptor, Error> {
-    let manifest = Manifest::parse(image.manifest.as_bytes(), Some(&image.media_type)).map_err(Error::internal)?;
+    let manifest =
+        Manifest::parse(image.manifest.as_bytes(), Some(&image.media_type)).map_err(Error::internal)?;
     Ok(Descriptor {
         media_type: image.media_type.clone(),
         digest: image.id.digest.parse().map_err(Error::internal)?,

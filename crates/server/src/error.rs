@@ -29,7 +29,9 @@ pub enum StartError {
     Listen { address: String, source: std::io::Error },
     #[error("cannot open the data directory {directory}")]
     Store { directory: PathBuf, source: StoreError },
-    #[error("the data directory {directory} holds a record that cannot be read; move it away or restore a copy")]
+    #[error(
+        "the data directory {directory} holds a record that cannot be read; move it away or restore a copy"
+    )]
     Record { directory: PathBuf, source: control::state::record::RecordError },
     #[error("cannot read or write {path}")]
     File { path: PathBuf, source: std::io::Error },

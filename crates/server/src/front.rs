@@ -76,7 +76,10 @@ impl Front {
                     Ok(()) => text(StatusCode::OK, "empty\n"),
                     Err(error) => {
                         tracing::error!(error = %Chain(&error), "the reset failed");
-                        text(StatusCode::INTERNAL_SERVER_ERROR, &format!("the reset failed: {}\n", Chain(&error)))
+                        text(
+                            StatusCode::INTERNAL_SERVER_ERROR,
+                            &format!("the reset failed: {}\n", Chain(&error)),
+                        )
                     }
                 }
             }
@@ -88,8 +91,10 @@ impl Front {
     /// with the token as credentials.
     async fn download(&self, layer: &str, mut request: Request<Incoming>) -> Response<Body> {
         let query = wire::route::query_parameters(request.uri().query().unwrap_or_default());
-        let token = query.into_iter().find(|(name, _)| name == "token").map(|(_, token)| token).unwrap_or_default();
-        let path = layer.rsplit_once('/').map(|(repository, digest)| format!("/v2/{repository}/blobs/{digest}"));
+        let token =
+            query.into_iter().find(|(name, _)| name == "token").map(|(_, token)| token).unwrap_or_default();
+        let path =
+            layer.rsplit_once('/').map(|(repository, digest)| format!("/v2/{repository}/blobs/{digest}"));
         let uri = path.and_then(|path| path.parse().ok());
         let (Some(uri), Ok(credentials)) = (uri, HeaderValue::from_str(&format!("Bearer {token}"))) else {
             return text(StatusCode::NOT_FOUND, "there is no such layer\n");
@@ -108,7 +113,10 @@ impl Front {
         let admitted = match self.aws.admit(&request) {
             Ok(admitted) => admitted,
             Err(refusal) => {
-                let body = format!("{{\"type\":\"{}\",\"message\":{{\"message\":\"{}\"}}}}", refusal.name, refusal.text);
+                let body = format!(
+                    "{{\"type\":\"{}\",\"message\":{{\"message\":\"{}\"}}}}",
+                    refusal.name, refusal.text
+                );
                 return json(StatusCode::BAD_REQUEST, body);
             }
         };

@@ -36,7 +36,10 @@ impl Identity {
             };
         };
         let region = Region::parse(&signed.region).ok_or_else(|| {
-            Fault::invalid_signature(&format!("Credential should be scoped to a valid region, not '{}'.", signed.region))
+            Fault::invalid_signature(&format!(
+                "Credential should be scoped to a valid region, not '{}'.",
+                signed.region
+            ))
         })?;
         if self.any_credentials {
             let account = AccountId::parse(&signed.access_key_id).unwrap_or(self.home.account);
@@ -51,7 +54,8 @@ impl Identity {
             return Err(Fault::expired_token());
         }
         signed.verify(parts, body, &key.secret, now())?;
-        let principal = Principal { account: key.account, arn: key.principal.clone(), user_id: key.user_id.clone() };
+        let principal =
+            Principal { account: key.account, arn: key.principal.clone(), user_id: key.user_id.clone() };
         Ok(self.caller(principal, region, &signed.service))
     }
 

@@ -14,9 +14,9 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use control::ecr::layers::{self, UploadFailure};
 use control::ecr::{Command, Done};
+use control::state::Scope;
 use control::state::ecr::{LayerId, RepositoryId};
 use control::{ApiError, Input, Principal};
-use control::state::Scope;
 use image::Digest;
 use registry::{Registry, StoreError};
 use std::sync::Arc;
@@ -46,7 +46,12 @@ impl Layers {
         )
     }
 
-    pub(crate) async fn perform(&self, principal: &Principal, scope: Scope, request: Request) -> Result<Response, Failure> {
+    pub(crate) async fn perform(
+        &self,
+        principal: &Principal,
+        scope: Scope,
+        request: Request,
+    ) -> Result<Response, Failure> {
         match request {
             Request::InitiateLayerUpload(r) => self.initiate(scope, *r).await,
             Request::UploadLayerPart(r) => self.upload_part(scope, *r).await,
@@ -68,13 +73,19 @@ impl Layers {
         }
     }
 
-    async fn repository(&self, scope: Scope, registry: Option<&str>, name: &str) -> Result<RepositoryId, Failure> {
+    async fn repository(
+        &self,
+        scope: Scope,
+        registry: Option<&str>,
+        name: &str,
+    ) -> Result<RepositoryId, Failure> {
         Ok(self.driver.look(|core| layers::repository(core.state(), scope, registry, name)).await??)
     }
 
     async fn initiate(&self, scope: Scope, r: InitiateLayerUploadRequest) -> Result<Response, Failure> {
         let repository = self.repository(scope, r.registry_id.as_deref(), &r.repository_name).await?;
-        let upload = self.registry.store().begin_upload(&control::ecr::arn(&repository)).map_err(|e| broken(&e))?;
+        let upload =
+            self.registry.store().begin_upload(&control::ecr::arn(&repository)).map_err(|e| broken(&e))?;
         Ok(Response::InitiateLayerUpload(layers::initiated(upload)))
     }
 
@@ -83,7 +94,11 @@ impl Layers {
         let number = |n: i64| u64::try_from(n).unwrap_or(u64::MAX);
         let range = (number(r.part_first_byte), number(r.part_last_byte));
         let arn = control::ecr::arn(&repository);
-        let stored = self.registry.store().upload_part(&arn, &r.upload_id, range, Bytes::from(r.layer_part_blob.0)).await;
+        let stored = self
+            .registry
+            .store()
+            .upload_part(&arn, &r.upload_id, range, Bytes::from(r.layer_part_blob.0))
+            .await;
         let last = match stored {
             Ok(last) => last,
             Err(error) => return Err(self.refuse(&repository, &r.upload_id, error).await),
@@ -101,18 +116,28 @@ impl Layers {
         };
         let digest = completed.digest.to_string();
         let layer = LayerId { repository: repository.clone(), digest: digest.clone() };
-        let step = self.driver.step(Input::Registry(Command::LinkLayer { layer, size_bytes: completed.size })).await?;
+        let step = self
+            .driver
+            .step(Input::Registry(Command::LinkLayer { layer, size_bytes: completed.size }))
+            .await?;
         match step.registry {
             Some(Ok(Done::Linked { is_new: true })) => {
                 Ok(Response::CompleteLayerUpload(layers::completed(&repository, &r.upload_id, &digest)))
             }
-            Some(Ok(_)) => Err(layers::refuse(&repository, &r.upload_id, UploadFailure::AlreadyHeld { digest }).into()),
+            Some(Ok(_)) => {
+                Err(layers::refuse(&repository, &r.upload_id, UploadFailure::AlreadyHeld { digest }).into())
+            }
             Some(Err(error)) => Err(error.into()),
             None => Err(wire::Fault::internal_failure().into()),
         }
     }
 
-    async fn download_url(&self, principal: &Principal, scope: Scope, r: GetDownloadUrlForLayerRequest) -> Result<Response, Failure> {
+    async fn download_url(
+        &self,
+        principal: &Principal,
+        scope: Scope,
+        r: GetDownloadUrlForLayerRequest,
+    ) -> Result<Response, Failure> {
         let answer = self.driver.look(|core| {
             let layer = layers::downloadable(core.state(), scope, &r)?;
             Ok::<_, ApiError>((layer.id.repository.clone(), core.settings().endpoint.clone()))
@@ -124,7 +149,12 @@ impl Layers {
         Ok(Response::GetDownloadUrlForLayer(layers::download(&r.layer_digest, url)))
     }
 
-    fn authorize(&self, principal: &Principal, scope: Scope, r: &GetAuthorizationTokenRequest) -> Result<Response, Failure> {
+    fn authorize(
+        &self,
+        principal: &Principal,
+        scope: Scope,
+        r: &GetAuthorizationTokenRequest,
+    ) -> Result<Response, Failure> {
         let (entries, _) =
             self.driver.view(|core| control::ecr::authorization(core.settings(), now(), principal, scope, r));
         let entries = entries?;
@@ -148,7 +178,8 @@ impl Layers {
             StoreError::UploadNotFound(_) => UploadFailure::NotFound,
             StoreError::InvalidPart { last_valid } => UploadFailure::InvalidPart { last_valid },
             StoreError::PartLength { .. } => {
-                let length = self.registry.store().upload_length(&control::ecr::arn(repository), upload).await;
+                let length =
+                    self.registry.store().upload_length(&control::ecr::arn(repository), upload).await;
                 UploadFailure::InvalidPart { last_valid: length.ok().and_then(|n| n.checked_sub(1)) }
             }
             StoreError::EmptyUpload => UploadFailure::Empty,

@@ -113,7 +113,11 @@ impl Server {
             request_id: String::new(),
             request: request.into(),
         };
-        self.driver.call(call).await?.map(drop).map_err(|_| Unavailable::Broken("the default cluster cannot be made"))
+        self.driver
+            .call(call)
+            .await?
+            .map(drop)
+            .map_err(|_| Unavailable::Broken("the default cluster cannot be made"))
     }
 
     /// Stops accepting, lets open requests finish and makes everything durable.
@@ -126,7 +130,12 @@ impl Server {
     }
 }
 
-fn front(config: &ServerConfig, home: Scope, driver: Arc<Driver>, agents: Arc<Agents>) -> Result<Arc<Front>, StartError> {
+fn front(
+    config: &ServerConfig,
+    home: Scope,
+    driver: Arc<Driver>,
+    agents: Arc<Agents>,
+) -> Result<Arc<Front>, StartError> {
     let (registry, tokens) = catalog::open(config, home, driver.clone())?;
     let logs = log_service::LogService::open(&config.data.join("logs"), driver.clone())?;
     tokio::spawn(logs.clone().keep_swept());
@@ -178,7 +187,11 @@ async fn keep_root_key(driver: &Driver, config: &ServerConfig) -> Result<(), Sta
         user_id: user.user_id,
         expires_at: None,
     };
-    driver.step(Input::PutAccessKey(key)).await.map(drop).map_err(|error| StartError::Refused(Chain(&error).to_string()))
+    driver
+        .step(Input::PutAccessKey(key))
+        .await
+        .map(drop)
+        .map_err(|error| StartError::Refused(Chain(&error).to_string()))
 }
 
 /// Makes the data directory, which only its owner may enter.

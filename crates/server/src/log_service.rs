@@ -49,7 +49,11 @@ impl LogService {
     }
 
     /// Adds to DescribeLogGroups what only the event store knows.
-    pub(crate) async fn add_stored_bytes(&self, scope: Scope, mut groups: Vec<api::logs::LogGroup>) -> Vec<api::logs::LogGroup> {
+    pub(crate) async fn add_stored_bytes(
+        &self,
+        scope: Scope,
+        mut groups: Vec<api::logs::LogGroup>,
+    ) -> Vec<api::logs::LogGroup> {
         let (service, view) = (self.events.clone(), Scoped { driver: self.driver.clone(), scope });
         let work = tokio::task::spawn_blocking(move || {
             service.add_stored_bytes(&view, &mut groups);
@@ -81,7 +85,8 @@ impl LogService {
 
 /// Every stream's storage id and its group's retention in days.
 fn live(state: &State) -> BTreeMap<String, Option<i32>> {
-    let retention = |stream: &LogStream| state.log_groups.get(&stream.id.group).and_then(|group| group.retention_days);
+    let retention =
+        |stream: &LogStream| state.log_groups.get(&stream.id.group).and_then(|group| group.retention_days);
     state.log_streams.values().map(|stream| (stream.storage_id.clone(), retention(stream))).collect()
 }
 
@@ -107,7 +112,11 @@ impl Scoped {
 }
 
 fn shown(stream: &LogStream) -> Stream {
-    Stream { name: stream.id.name.clone(), storage_id: stream.storage_id.clone(), created_at: stream.created_at }
+    Stream {
+        name: stream.id.name.clone(),
+        storage_id: stream.storage_id.clone(),
+        created_at: stream.created_at,
+    }
 }
 
 impl View for Scoped {
@@ -129,6 +138,8 @@ impl View for Scoped {
 
     fn streams(&self, group: &str, prefix: &str) -> Vec<Stream> {
         let group = self.group_id(group);
-        self.look(|state| control::logs::streams_of(state, &group, prefix).map(|stream| shown(stream)).collect())
+        self.look(|state| {
+            control::logs::streams_of(state, &group, prefix).map(|stream| shown(stream)).collect()
+        })
     }
 }

@@ -24,7 +24,10 @@ pub(crate) fn text(length: usize, alphabet: &[u8]) -> Result<String, Unavailable
 }
 
 /// Reads the file, or makes it with what `make` gives: mode 0600, durable before it is used.
-pub(crate) fn kept(path: &Path, make: impl FnOnce() -> Result<Vec<u8>, Unavailable>) -> Result<Vec<u8>, StartError> {
+pub(crate) fn kept(
+    path: &Path,
+    make: impl FnOnce() -> Result<Vec<u8>, Unavailable>,
+) -> Result<Vec<u8>, StartError> {
     let file_error = |source| StartError::File { path: path.to_owned(), source };
     match File::open(path) {
         Ok(mut file) => {
@@ -37,7 +40,13 @@ pub(crate) fn kept(path: &Path, make: impl FnOnce() -> Result<Vec<u8>, Unavailab
     }
     let bytes = make().map_err(|_| StartError::Entropy)?;
     let draft = path.with_extension("new");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft).map_err(file_error)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&draft)
+        .map_err(file_error)?;
     file.write_all(&bytes).map_err(file_error)?;
     file.sync_all().map_err(file_error)?;
     std::fs::rename(&draft, path).map_err(file_error)?;

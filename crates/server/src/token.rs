@@ -88,7 +88,11 @@ mod tests {
     fn token() -> Token {
         let account = AccountId(123_456_789_012);
         let region = Region::parse("eu-west-1").expect("a Region");
-        let principal = Principal { account, arn: "arn:aws:iam::123456789012:root".into(), user_id: "123456789012".into() };
+        let principal = Principal {
+            account,
+            arn: "arn:aws:iam::123456789012:root".into(),
+            user_id: "123456789012".into(),
+        };
         Token::new(Scope { account, region }, &principal, Timestamp(1000))
     }
 

@@ -23,14 +23,15 @@ pub(crate) async fn run(arguments: &Agent) -> Result<()> {
         }
         signal = signal() => signal?,
     }
-    drop(end.send(()));
+    end.send(()).ok();
     Ok(running.await??)
 }
 
 /// Flags win over the environment, which wins over the file.
 fn config(arguments: &Agent) -> Result<AgentConfig> {
     let mut settings = file_settings(Path::new(CONFIG_FILE))?;
-    settings.extend(std::env::vars().filter(|(name, _)| name.starts_with("ECS_") || name.starts_with("AWS_")));
+    settings
+        .extend(std::env::vars().filter(|(name, _)| name.starts_with("ECS_") || name.starts_with("AWS_")));
     let data_dir = arguments.place.data().join("agent").display().to_string();
     settings.entry("ECS_DATADIR".to_owned()).or_insert(data_dir);
     let flags = [
@@ -42,7 +43,10 @@ fn config(arguments: &Agent) -> Result<AgentConfig> {
         settings.extend(value.clone().map(|value| (name.to_owned(), value)));
     }
     let mut config = AgentConfig::from_settings(&settings).map_err(|problems| {
-        anyhow::anyhow!("settings of the agent that cannot be used (`wharf env` prints the credentials):\n{}", lines(&problems))
+        anyhow::anyhow!(
+            "settings of the agent that cannot be used (`wharf env` prints the credentials):\n{}",
+            lines(&problems)
+        )
     })?;
     config.on_exit = on_exit(arguments.on_exit);
     Ok(config)

@@ -61,8 +61,10 @@ pub(crate) async fn run(arguments: &Demo) -> Result<()> {
 }
 
 fn next_steps(arguments: &Demo) -> String {
-    let data = arguments.place.data.as_ref().map_or_else(String::new, |data| format!(" --data {}", data.display()));
-    let program = std::env::current_exe().map_or_else(|_| "wharf".to_owned(), |path| path.display().to_string());
+    let data =
+        arguments.place.data.as_ref().map_or_else(String::new, |data| format!(" --data {}", data.display()));
+    let program =
+        std::env::current_exe().map_or_else(|_| "wharf".to_owned(), |path| path.display().to_string());
     format!(
         "\nIt goes on running until Ctrl-C. In another terminal, try:\n\n  \
          eval \"$({program} env{data})\"\n  \
@@ -85,7 +87,10 @@ impl Tour {
             secret_access_key: wharf.root_key.secret_access_key.clone(),
             session_token: None,
         };
-        Self { client: Client::new(wharf.endpoint.region.clone(), credentials), endpoint: wharf.endpoint.clone() }
+        Self {
+            client: Client::new(wharf.endpoint.region.clone(), credentials),
+            endpoint: wharf.endpoint.clone(),
+        }
     }
 
     async fn give(&self) -> Result<()> {
@@ -112,8 +117,10 @@ impl Tour {
     }
 
     async fn create_repository(&self) -> Result<String> {
-        let request =
-            ecr::CreateRepositoryRequest { repository_name: NAME.to_owned(), ..ecr::CreateRepositoryRequest::default() };
+        let request = ecr::CreateRepositoryRequest {
+            repository_name: NAME.to_owned(),
+            ..ecr::CreateRepositoryRequest::default()
+        };
         let created: Result<ecr::CreateRepositoryResponse, CallError> =
             self.call(&ecr::SERVICE, "CreateRepository", &request).await;
         let repository = match created {
@@ -138,7 +145,10 @@ impl Tour {
             self.call(&ecr::SERVICE, "GetAuthorizationToken", &request).await?;
         let data = response.authorization_data.and_then(|all| all.into_iter().next());
         let token = data.and_then(|d| d.authorization_token).context("the reply holds no token")?;
-        let login = base64::engine::general_purpose::STANDARD.decode(token).ok().context("the token is not base64")?;
+        let login = base64::engine::general_purpose::STANDARD
+            .decode(token)
+            .ok()
+            .context("the token is not base64")?;
         let login = String::from_utf8(login)?;
         let (username, password) = login.split_once(':').context("the token is not user:password")?;
         let credentials = Credentials::Basic { username: username.to_owned(), password: password.to_owned() };
@@ -161,7 +171,10 @@ impl Tour {
                 name: Some("GREETING".to_owned()),
                 value: Some("Hello".to_owned()),
             }]),
-            port_mappings: Some(vec![ecs::PortMapping { container_port: Some(PORT), ..ecs::PortMapping::default() }]),
+            port_mappings: Some(vec![ecs::PortMapping {
+                container_port: Some(PORT),
+                ..ecs::PortMapping::default()
+            }]),
             log_configuration: Some(ecs::LogConfiguration {
                 log_driver: ecs::LogDriver::Awslogs,
                 options: Some(log_options.map(|(name, value)| (name.to_owned(), value)).into()),
@@ -212,16 +225,21 @@ impl Tour {
     }
 
     async fn wait_until_running(&self, arn: &str) -> Result<ecs::Task> {
-        let request = ecs::DescribeTasksRequest { tasks: vec![arn.to_owned()], ..ecs::DescribeTasksRequest::default() };
+        let request =
+            ecs::DescribeTasksRequest { tasks: vec![arn.to_owned()], ..ecs::DescribeTasksRequest::default() };
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
-            let response: ecs::DescribeTasksResponse = self.call(&ecs::SERVICE, "DescribeTasks", &request).await?;
-            let task = response.tasks.and_then(|tasks| tasks.into_iter().next()).context("the task is gone")?;
+            let response: ecs::DescribeTasksResponse =
+                self.call(&ecs::SERVICE, "DescribeTasks", &request).await?;
+            let task =
+                response.tasks.and_then(|tasks| tasks.into_iter().next()).context("the task is gone")?;
             match task.last_status.as_deref() {
                 Some("RUNNING") => return Ok(task),
                 Some("STOPPED") => {
-                    let reasons = task.containers.iter().flatten().filter_map(|container| container.reason.clone());
-                    let reasons: Vec<String> = task.stopped_reason.clone().into_iter().chain(reasons).collect();
+                    let reasons =
+                        task.containers.iter().flatten().filter_map(|container| container.reason.clone());
+                    let reasons: Vec<String> =
+                        task.stopped_reason.clone().into_iter().chain(reasons).collect();
                     bail!("the task stopped instead of running: {}", reasons.join("; "));
                 }
                 _ => tokio::time::sleep(Duration::from_millis(5)).await,
@@ -274,12 +292,17 @@ impl Tour {
 fn build() -> Result<BuiltImage> {
     let mut layer = LayerWriter::in_memory();
     layer.file("hello", HELLO, 0o755)?;
-    let run = Run { entrypoint: vec!["/hello".to_owned()], exposed_ports: vec![format!("{PORT}/tcp")], ..Run::default() };
+    let run = Run {
+        entrypoint: vec!["/hello".to_owned()],
+        exposed_ports: vec![format!("{PORT}/tcp")],
+        ..Run::default()
+    };
     Ok(BuiltImage::new(Format::Oci, Platform::host(), &run, vec![layer.finish()?])?)
 }
 
 fn published_port(task: &ecs::Task) -> Option<u16> {
-    let bindings = task.containers.iter().flatten().flat_map(|container| container.network_bindings.iter().flatten());
+    let bindings =
+        task.containers.iter().flatten().flat_map(|container| container.network_bindings.iter().flatten());
     bindings.filter_map(|binding| binding.host_port).find_map(|port| u16::try_from(port).ok())
 }
 

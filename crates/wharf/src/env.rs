@@ -10,7 +10,9 @@ pub(crate) fn run(arguments: &Env) -> Result<()> {
     let endpoint = arguments.place.endpoint()?;
     let key = match chosen_key() {
         Some(key) => key,
-        None => RootKey::read(&data)?.with_context(|| format!("there is no access key in {}", data.display()))?,
+        None => {
+            RootKey::read(&data)?.with_context(|| format!("there is no access key in {}", data.display()))?
+        }
     };
     let lines = [
         ("AWS_ENDPOINT_URL", endpoint.url.as_str()),

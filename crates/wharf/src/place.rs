@@ -33,7 +33,10 @@ impl Place {
     pub(crate) fn endpoint(&self) -> Result<Endpoint> {
         let path = self.data().join(ENDPOINT_FILE);
         let text = std::fs::read_to_string(&path).with_context(|| {
-            format!("there is no {}: start Wharf with `wharf up`, or name its directory with --data", path.display())
+            format!(
+                "there is no {}: start Wharf with `wharf up`, or name its directory with --data",
+                path.display()
+            )
         })?;
         let mut lines = text.lines();
         let (url, region) = (lines.next(), lines.next());

@@ -19,7 +19,10 @@ pub(crate) fn run(arguments: &Logs) -> Result<()> {
     let data = arguments.place.data().join("runtime");
     let containers = of_task(&data, &arguments.task)?;
     if containers.is_empty() {
-        bail!("no container of a task {} is known on this machine; `aws ecs list-tasks` lists tasks", arguments.task);
+        bail!(
+            "no container of a task {} is known on this machine; `aws ecs list-tasks` lists tasks",
+            arguments.task
+        );
     }
     let mut readers: Vec<(String, LogReader)> = containers
         .iter()

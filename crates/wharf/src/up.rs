@@ -47,8 +47,9 @@ pub(crate) async fn run(arguments: &Up) -> Result<()> {
 impl Wharf {
     /// Starts the server, makes the cluster `default`, and starts an agent for this machine in it.
     pub(crate) async fn start(arguments: &Up) -> Result<Self> {
-        let region = Region::parse(&arguments.region)
-            .with_context(|| format!("{:?} is not a Region: lower-case letters, digits and hyphens", arguments.region))?;
+        let region = Region::parse(&arguments.region).with_context(|| {
+            format!("{:?} is not a Region: lower-case letters, digits and hyphens", arguments.region)
+        })?;
         let account = AccountId::parse(&arguments.account)
             .with_context(|| format!("{:?} is not an account: twelve digits", arguments.account))?;
         let data = arguments.place.data();
@@ -65,7 +66,10 @@ impl Wharf {
         })
         .await?;
         server.create_default_cluster().await?;
-        let endpoint = Endpoint { url: format!("http://{}", reachable(server.address())), region: arguments.region.clone() };
+        let endpoint = Endpoint {
+            url: format!("http://{}", reachable(server.address())),
+            region: arguments.region.clone(),
+        };
         arguments.place.write_endpoint(&endpoint)?;
         let agent = if arguments.no_agent {
             None
@@ -92,7 +96,7 @@ impl Wharf {
     /// Ends the agent first, so that the control plane learns what becomes of its tasks.
     pub(crate) async fn stop(self) {
         if let Some(agent) = self.agent {
-            drop(agent.end.send(()));
+            agent.end.send(()).ok();
             if !agent.running.is_finished()
                 && let Ok(Err(error)) = agent.running.await
             {
@@ -143,7 +147,9 @@ pub(crate) async fn open_runtime(driver: Driver, data: &Path, endpoint: &str) ->
         .map(|pattern| HostRule { pattern: pattern.to_owned(), endpoint: endpoint.clone(), blobs: None })
         .into();
     let opened = tokio::task::spawn_blocking(|| Builtin::open(config)).await?;
-    Ok(Arc::new(opened.context("tasks cannot run on this machine (--runtime simulated needs nothing of it)")?))
+    Ok(Arc::new(
+        opened.context("tasks cannot run on this machine (--runtime simulated needs nothing of it)")?,
+    ))
 }
 
 /// Waits for SIGTERM or Ctrl-C.

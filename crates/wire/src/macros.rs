@@ -216,6 +216,7 @@ macro_rules! exceptions {
 
         impl Error {
             /// The exception of that shape name with a message, if the service has it.
+            #[allow(clippy::needless_update)]
             pub fn named(name: &str, message: &str) -> Option<Self> {
                 $($(if name == stringify!($name) {
                     return Some(Self::$name($name { $message: Some(message.to_owned()), ..Default::default() }));

@@ -78,7 +78,10 @@ pub(super) fn delete(
         && image.tags.len() > 1
     {
         tx.edit::<Image>(&image.id, |image| drop(image.tags.take(tag)));
-        return Ok(vec![ImageIdentifier { image_digest: Some(digest.clone()), image_tag: Some(tag.clone()) }]);
+        return Ok(vec![ImageIdentifier {
+            image_digest: Some(digest.clone()),
+            image_tag: Some(tag.clone()),
+        }]);
     }
     let by: Vec<String> = tx.state().indexes.images.indexes_of(&image.id).cloned().collect();
     if !by.is_empty() {

@@ -181,7 +181,8 @@ pub fn tags(
 /// The repositories of a registry in lexical order, at most `limit`, those after `after`.
 pub fn repositories(state: &State, scope: Scope, after: Option<&str>, limit: usize) -> Names {
     let first = RepositoryId { scope, name: after.unwrap_or_default().to_owned() };
-    let all = state.repositories.range(first..).take_while(|r| r.id.scope == scope).map(|r| r.id.name.as_str());
+    let all =
+        state.repositories.range(first..).take_while(|r| r.id.scope == scope).map(|r| r.id.name.as_str());
     names(all.filter(|name| Some(*name) != after), limit)
 }
 

@@ -159,7 +159,8 @@ pub(super) fn upload_is_empty(upload: &str, id: &RepositoryId) -> ApiError {
 }
 
 pub(super) fn part_too_small(upload: &str) -> ApiError {
-    let text = format!("A layer part of the upload with id '{upload}' is smaller than 5 MiB and is not the last");
+    let text =
+        format!("A layer part of the upload with id '{upload}' is smaller than 5 MiB and is not the last");
     ecr(model::LayerPartTooSmallException::new(text))
 }
 

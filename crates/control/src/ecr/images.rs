@@ -49,7 +49,9 @@ pub(super) fn failure(id: &model::ImageIdentifier, code: Code) -> model::ImageFa
         Code::InvalidImageDigest => {
             "Invalid request parameters: image digest should satisfy the regex '[a-zA-Z0-9-_+.]+:[a-fA-F0-9]+'"
         }
-        Code::InvalidImageTag => "Invalid request parameters: image tag should satisfy the regex '[a-zA-Z0-9-_.]+'",
+        Code::InvalidImageTag => {
+            "Invalid request parameters: image tag should satisfy the regex '[a-zA-Z0-9-_.]+'"
+        }
         Code::ImageTagDoesNotMatchDigest => "Requested image tag does not match the requested image digest",
         _ => "Requested image not found",
     };
@@ -112,11 +114,16 @@ pub(super) fn describe(
     let repository = &repositories::find(state, ctx, registry, &request.repository_name)?.id;
     if let Some(ids) = &request.image_ids {
         if request.filter.is_some() || request.max_results.is_some() || request.next_token.is_some() {
-            return Err(errors::invalid("imageIds", "must not be given with filter, maxResults or nextToken"));
+            return Err(errors::invalid(
+                "imageIds",
+                "must not be given with filter, maxResults or nextToken",
+            ));
         }
         let found = ids.iter().map(|id| {
             find(state, repository, id).map(|image| detail(image)).map_err(|code| match code {
-                Code::ImageNotFound | Code::ImageTagDoesNotMatchDigest => errors::image_not_found(repository, id),
+                Code::ImageNotFound | Code::ImageTagDoesNotMatchDigest => {
+                    errors::image_not_found(repository, id)
+                }
                 code => errors::invalid("imageIds", &failure(id, code).failure_reason.unwrap_or_default()),
             })
         });
@@ -230,7 +237,8 @@ pub(super) fn list_referrers(
     let is_shown = !matches!(filter.artifact_status.map(|s| s.as_str()), Some("ARCHIVED" | "ACTIVATING"));
     let subject = ImageId { repository, digest: request.subject_id.image_digest.clone() };
     let referrers = state.indexes.images.referrers_of(&subject);
-    let referrers = referrers.filter_map(|digest| state.images.get(&ImageId { digest: digest.clone(), ..subject.clone() }));
+    let referrers = referrers
+        .filter_map(|digest| state.images.get(&ImageId { digest: digest.clone(), ..subject.clone() }));
     let is_type = |image: &Image| {
         types.is_empty() || image.artifact_media_type.as_ref().is_some_and(|t| types.contains(t))
     };
@@ -238,7 +246,11 @@ pub(super) fn list_referrers(
         referrers.filter(|image| is_shown && is_type(image)),
         |image| image.id.digest.clone(),
         repositories::limit(request.max_results, 20),
-        &format!("ListImageReferrers {} {} {is_shown} {types:?}", repositories::arn(&subject.repository), subject.digest),
+        &format!(
+            "ListImageReferrers {} {} {is_shown} {types:?}",
+            repositories::arn(&subject.repository),
+            subject.digest
+        ),
         request.next_token.as_deref(),
     )
     .map_err(repositories::invalid_token)?;

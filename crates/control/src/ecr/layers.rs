@@ -38,7 +38,8 @@ pub(super) fn availability(
             layer_digest: Some(digest.clone()),
         };
         if digest.is_empty() {
-            failures.push(failure(model::LayerFailureCode::MissingLayerDigest, "The layer digest is missing"));
+            failures
+                .push(failure(model::LayerFailureCode::MissingLayerDigest, "The layer digest is missing"));
         } else if !manifest::is_digest(digest) {
             let reason = "The layer digest must satisfy regular expression '[a-zA-Z0-9-_+.]+:[a-fA-F0-9]+'";
             failures.push(failure(model::LayerFailureCode::InvalidLayerDigest, reason));
@@ -88,7 +89,11 @@ pub fn part_received(repository: &RepositoryId, upload: &str, last: u64) -> mode
 }
 
 /// The reply to CompleteLayerUpload.
-pub fn completed(repository: &RepositoryId, upload: &str, digest: &str) -> model::CompleteLayerUploadResponse {
+pub fn completed(
+    repository: &RepositoryId,
+    upload: &str,
+    digest: &str,
+) -> model::CompleteLayerUploadResponse {
     model::CompleteLayerUploadResponse {
         layer_digest: Some(digest.to_owned()),
         registry_id: Some(repository.scope.account.to_string()),
@@ -107,13 +112,17 @@ pub fn download(digest: &str, url: String) -> model::GetDownloadUrlForLayerRespo
 pub enum UploadFailure {
     NotFound,
     /// The part is not where the upload goes on, or is not as long as its range; the last byte that the upload holds.
-    InvalidPart { last_valid: Option<u64> },
+    InvalidPart {
+        last_valid: Option<u64>,
+    },
     Empty,
     PartTooSmall,
     WrongDigest,
     TooLarge,
     /// The repository holds the layer already.
-    AlreadyHeld { digest: String },
+    AlreadyHeld {
+        digest: String,
+    },
 }
 
 /// The exception for a failure of an upload.

@@ -35,15 +35,21 @@ pub fn query(state: &State, ctx: &Ctx<'_>, request: &Request) -> Option<Answer> 
         Request::BatchCheckLayerAvailability(r) => {
             layers::availability(state, ctx, r).map(Response::BatchCheckLayerAvailability)
         }
-        Request::BatchGetImage(r) => return images::get_recorded(state, ctx, r).map(|a| a.map(Response::BatchGetImage)),
+        Request::BatchGetImage(r) => {
+            return images::get_recorded(state, ctx, r).map(|a| a.map(Response::BatchGetImage));
+        }
         Request::DescribeImages(r) => images::describe(state, ctx, r).map(Response::DescribeImages),
         Request::DescribeRegistry(_) => Ok(Response::DescribeRegistry(registry::describe(ctx))),
         Request::DescribeRepositories(r) => {
             repositories::describe(state, ctx, r).map(Response::DescribeRepositories)
         }
-        Request::GetAccountSetting(r) => registry::get_setting(state, ctx, r).map(Response::GetAccountSetting),
+        Request::GetAccountSetting(r) => {
+            registry::get_setting(state, ctx, r).map(Response::GetAccountSetting)
+        }
         Request::GetRepositoryPolicy(r) => policy::get(state, ctx, r).map(Response::GetRepositoryPolicy),
-        Request::ListImageReferrers(r) => images::list_referrers(state, ctx, r).map(Response::ListImageReferrers),
+        Request::ListImageReferrers(r) => {
+            images::list_referrers(state, ctx, r).map(Response::ListImageReferrers)
+        }
         Request::ListImages(r) => images::list(state, ctx, r).map(Response::ListImages),
         Request::ListTagsForResource(r) => tags::list(state, ctx, r).map(Response::ListTagsForResource),
         // There never is one of these: what makes them is not built.
@@ -65,7 +71,9 @@ pub fn execute(tx: &mut Tx<'_>, ctx: &mut Ctx<'_>, request: Request) -> Answer {
         Request::BatchGetImage(r) => images::get_and_record(tx, ctx, &r).map(Response::BatchGetImage),
         Request::CreateRepository(r) => repositories::create(tx, ctx, *r).map(Response::CreateRepository),
         Request::DeleteRepository(r) => repositories::delete(tx, ctx, &r).map(Response::DeleteRepository),
-        Request::DeleteRepositoryPolicy(r) => policy::delete(tx, ctx, &r).map(Response::DeleteRepositoryPolicy),
+        Request::DeleteRepositoryPolicy(r) => {
+            policy::delete(tx, ctx, &r).map(Response::DeleteRepositoryPolicy)
+        }
         Request::PutAccountSetting(r) => registry::put_setting(tx, ctx, *r).map(Response::PutAccountSetting),
         Request::PutImage(r) => put_image::execute(tx, ctx, *r).map(Response::PutImage),
         Request::PutImageScanningConfiguration(r) => {

@@ -78,12 +78,7 @@ pub(super) fn delete(
 }
 
 /// GetLifecyclePolicy and DeleteLifecyclePolicy: PutLifecyclePolicy is not built, so that there never is one.
-pub(super) fn no_lifecycle(
-    state: &State,
-    ctx: &Ctx<'_>,
-    registry: Option<&str>,
-    name: &str,
-) -> ApiError {
+pub(super) fn no_lifecycle(state: &State, ctx: &Ctx<'_>, registry: Option<&str>, name: &str) -> ApiError {
     match repositories::find(state, ctx, registry, name) {
         Ok(repository) => errors::lifecycle_policy_not_found(&repository.id),
         Err(error) => error,
@@ -99,7 +94,9 @@ mod tests {
         let statement = r#"{"Effect":"Allow","Principal":"*","Action":"ecr:*"}"#;
         assert!(is_policy(&format!(r#"{{"Version":"2008-10-17","Statement":[{statement}]}}"#)));
         assert!(is_policy(&format!(r#"{{"Statement":{statement}}}"#)));
-        for text in ["", "[]", "{}", r#"{"Statement":[]}"#, r#"{"Statement":[{"Effect":"Allow","Action":"*"}]}"#] {
+        for text in
+            ["", "[]", "{}", r#"{"Statement":[]}"#, r#"{"Statement":[{"Effect":"Allow","Action":"*"}]}"#]
+        {
             assert!(!is_policy(text), "{text}");
         }
     }

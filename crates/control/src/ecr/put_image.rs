@@ -61,8 +61,10 @@ pub(super) fn execute(
 /// Puts an image and its tag, if everything that it needs is there.
 pub(super) fn put(tx: &mut Tx<'_>, now: Timestamp, push: Push) -> Result<Pushed, ApiError> {
     let state = tx.state();
-    let repository =
-        state.repositories.get(&push.repository).ok_or_else(|| errors::repository_not_found(&push.repository))?;
+    let repository = state
+        .repositories
+        .get(&push.repository)
+        .ok_or_else(|| errors::repository_not_found(&push.repository))?;
     let manifest = Manifest::parse(&push.manifest, push.media_type.as_deref())
         .map_err(|manifest::Invalid(reason)| errors::invalid("ImageManifest", reason))?;
     let id = ImageId { repository: push.repository, digest: manifest::digest(push.manifest.as_bytes()) };
@@ -198,7 +200,9 @@ mod tests {
 
     #[test]
     fn wildcards() {
-        for (pattern, text) in [("*", "x"), ("dev-*", "dev-"), ("*-rc*", "1.0-rc1"), ("a", "a"), ("a*a", "aa")] {
+        for (pattern, text) in
+            [("*", "x"), ("dev-*", "dev-"), ("*-rc*", "1.0-rc1"), ("a", "a"), ("a*a", "aa")]
+        {
             assert!(matches_wildcard(pattern, text), "{pattern} {text}");
         }
         for (pattern, text) in [("dev-*", "dev"), ("a*a", "a"), ("*-rc*", "1.0"), ("a", "ab"), ("*x", "xy")] {

@@ -34,13 +34,18 @@ pub(super) fn no_policy(ctx: &Ctx<'_>) -> ApiError {
 
 fn known(name: &str) -> Result<&'static (&'static str, &'static [&'static str], &'static str), ApiError> {
     SETTINGS.iter().find(|(known, ..)| *known == name).ok_or_else(|| {
-        errors::invalid("name", "must be one of BASIC_SCAN_TYPE_VERSION, BLOB_MOUNTING, REGISTRY_POLICY_SCOPE")
+        errors::invalid(
+            "name",
+            "must be one of BASIC_SCAN_TYPE_VERSION, BLOB_MOUNTING, REGISTRY_POLICY_SCOPE",
+        )
     })
 }
 
 fn setting(state: &State, scope: Scope, name: &str) -> Option<String> {
     let set = state.registries.get(&scope).and_then(|r| r.settings.get(name)).cloned();
-    set.or_else(|| SETTINGS.iter().find(|(known, ..)| *known == name).map(|(.., default)| (*default).to_owned()))
+    set.or_else(|| {
+        SETTINGS.iter().find(|(known, ..)| *known == name).map(|(.., default)| (*default).to_owned())
+    })
 }
 
 /// Whether layers of one repository may be mounted into another of the same registry.

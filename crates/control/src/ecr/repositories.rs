@@ -92,9 +92,8 @@ fn check_name(name: &str) -> Result<(), ApiError> {
         let bytes = part.as_bytes();
         let is_alnum = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit();
         let ends = bytes.first().is_some_and(is_alnum) && bytes.last().is_some_and(is_alnum);
-        let is_separator = |run: &str| {
-            run.is_empty() || matches!(run, "." | "_" | "__") || run.bytes().all(|b| b == b'-')
-        };
+        let is_separator =
+            |run: &str| run.is_empty() || matches!(run, "." | "_" | "__") || run.bytes().all(|b| b == b'-');
         ends && part.split(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit()).all(is_separator)
     };
     if (2..=256).contains(&name.len()) && name.split('/').all(is_part) {
@@ -119,7 +118,10 @@ pub(super) fn describe(
         }
         let found = names.iter().map(|name| find(state, ctx, registry, name).map(|r| view(ctx.settings, r)));
         let repositories = found.collect::<Result<Vec<_>, _>>()?;
-        return Ok(model::DescribeRepositoriesResponse { repositories: Some(repositories), next_token: None });
+        return Ok(model::DescribeRepositoriesResponse {
+            repositories: Some(repositories),
+            next_token: None,
+        });
     }
     let page = page::page(
         of_scope(state, self::registry(ctx.scope, registry)?),
@@ -178,10 +180,8 @@ pub(super) fn put_mutability(
 ) -> Result<model::PutImageTagMutabilityResponse, ApiError> {
     let registry = request.registry_id.as_deref();
     let id = find(tx.state(), ctx, registry, &request.repository_name)?.id.clone();
-    let mutability = mutability(
-        request.image_tag_mutability,
-        request.image_tag_mutability_exclusion_filters.clone(),
-    )?;
+    let mutability =
+        mutability(request.image_tag_mutability, request.image_tag_mutability_exclusion_filters.clone())?;
     tx.edit::<Repository>(&id, |r| r.mutability = mutability);
     Ok(model::PutImageTagMutabilityResponse {
         image_tag_mutability: Some(request.image_tag_mutability),

@@ -36,9 +36,8 @@ pub(super) fn checked(old: &[Tag], new: Vec<model::Tag>) -> Result<Vec<Tag>, Api
 fn find(state: &State, ctx: &Ctx<'_>, arn: &str) -> Result<RepositoryId, ApiError> {
     let parsed = Arn::parse(arn).filter(|a| a.service == "ecr" && a.region == ctx.scope.region.as_str());
     let name = parsed.and_then(|a| Some((a.account, a.resource.strip_prefix("repository/")?)));
-    let (account, name) = name.ok_or_else(|| {
-        errors::invalid("resourceArn", "must be the ARN of a repository in this Region")
-    })?;
+    let (account, name) =
+        name.ok_or_else(|| errors::invalid("resourceArn", "must be the ARN of a repository in this Region"))?;
     Ok(repositories::find(state, ctx, Some(account), name)?.id.clone())
 }
 

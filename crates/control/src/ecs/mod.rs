@@ -36,7 +36,9 @@ pub fn query(state: &State, ctx: &Ctx<'_>, request: &Request) -> Option<Result<R
         }
         Request::DescribeTasks(r) => tasks::describe(state, ctx, r).map(Response::DescribeTasks),
         Request::ListTasks(r) => tasks::list(state, ctx, r).map(Response::ListTasks),
-        Request::GetTaskProtection(r) => tasks::get_protection(state, ctx, r).map(Response::GetTaskProtection),
+        Request::GetTaskProtection(r) => {
+            tasks::get_protection(state, ctx, r).map(Response::GetTaskProtection)
+        }
         Request::UpdateTaskProtection(r) => {
             tasks::update_protection(state, ctx, r).map(Response::UpdateTaskProtection)
         }

@@ -26,12 +26,17 @@ pub(super) fn find<'a>(state: &'a State, ctx: &Ctx<'_>, name: &str) -> Result<&'
 }
 
 /// The group that an ARN stands for, with or without `:*` at its end.
-pub(super) fn find_arn<'a>(state: &'a State, ctx: &Ctx<'_>, arn: &str) -> Result<&'a Arc<LogGroup>, ApiError> {
+pub(super) fn find_arn<'a>(
+    state: &'a State,
+    ctx: &Ctx<'_>,
+    arn: &str,
+) -> Result<&'a Arc<LogGroup>, ApiError> {
     let name = Arn::parse(arn)
         .filter(|arn| arn.service == "logs" && arn.is_in(ctx.scope))
         .and_then(|arn| arn.resource.strip_prefix("log-group:"))
         .map(|name| name.strip_suffix(":*").unwrap_or(name));
-    let name = name.ok_or_else(|| exception::invalid("The specified resource ARN is not that of a log group."))?;
+    let name =
+        name.ok_or_else(|| exception::invalid("The specified resource ARN is not that of a log group."))?;
     find(state, ctx, name)
 }
 
@@ -87,7 +92,8 @@ pub(super) fn describe(
     ctx: &Ctx<'_>,
     request: &model::DescribeLogGroupsRequest,
 ) -> Result<model::DescribeLogGroupsResponse, ApiError> {
-    let (prefix, pattern) = (request.log_group_name_prefix.as_deref(), request.log_group_name_pattern.as_deref());
+    let (prefix, pattern) =
+        (request.log_group_name_prefix.as_deref(), request.log_group_name_pattern.as_deref());
     if prefix.is_some() && pattern.is_some() {
         let text = "LogGroup name prefix and LogGroup name pattern are mutually exclusive parameters.";
         return Err(exception::invalid(text));
@@ -129,7 +135,8 @@ pub(super) fn list(
             })
         })
     };
-    let has_class = |group: &LogGroup| request.log_group_class.is_none_or(|class| group.class == class.as_str());
+    let has_class =
+        |group: &LogGroup| request.log_group_class.is_none_or(|class| group.class == class.as_str());
     let page = page::page(
         of(state, ctx.scope).filter(|group| matches(&group.id.name) && has_class(group)),
         |group| group.id.name.clone(),

@@ -40,7 +40,9 @@ pub fn query(state: &State, ctx: &Ctx<'_>, request: &Request) -> Option<Answer> 
     Some(match request {
         Request::DescribeLogGroups(r) => groups::describe(state, ctx, r).map(Response::DescribeLogGroups),
         Request::ListLogGroups(r) => groups::list(state, ctx, r).map(Response::ListLogGroups),
-        Request::ListTagsForResource(r) => tags::list_resource(state, ctx, r).map(Response::ListTagsForResource),
+        Request::ListTagsForResource(r) => {
+            tags::list_resource(state, ctx, r).map(Response::ListTagsForResource)
+        }
         Request::ListTagsLogGroup(r) => tags::list_group(state, ctx, r).map(Response::ListTagsLogGroup),
         _ => return None,
     })
@@ -56,7 +58,9 @@ pub fn execute(tx: &mut Tx<'_>, ctx: &mut Ctx<'_>, request: Request) -> Answer {
         Request::DeleteRetentionPolicy(r) => {
             groups::delete_retention(tx, ctx, &r).map(Response::DeleteRetentionPolicy)
         }
-        Request::PutRetentionPolicy(r) => groups::put_retention(tx, ctx, &r).map(Response::PutRetentionPolicy),
+        Request::PutRetentionPolicy(r) => {
+            groups::put_retention(tx, ctx, &r).map(Response::PutRetentionPolicy)
+        }
         Request::TagLogGroup(r) => tags::tag_group(tx, ctx, *r).map(Response::TagLogGroup),
         Request::TagResource(r) => tags::tag_resource(tx, ctx, *r).map(Response::TagResource),
         Request::UntagLogGroup(r) => tags::untag_group(tx, ctx, &r).map(Response::UntagLogGroup),

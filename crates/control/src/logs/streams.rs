@@ -42,7 +42,11 @@ pub(super) fn delete(
 }
 
 /// The streams of a group whose names begin with a prefix, by name.
-pub fn of<'a>(state: &'a State, group: &LogGroupId, prefix: &str) -> impl Iterator<Item = &'a Arc<LogStream>> {
+pub fn of<'a>(
+    state: &'a State,
+    group: &LogGroupId,
+    prefix: &str,
+) -> impl Iterator<Item = &'a Arc<LogStream>> {
     let (group, prefix) = (group.clone(), prefix.to_owned());
     let first = LogStreamId { group: group.clone(), name: prefix.clone() };
     state

@@ -104,8 +104,9 @@ fn has_room(state: &State, instance: &ContainerInstance, demand: &Demand) -> boo
 /// A port of the demand that the instance keeps for itself or a task holds.
 fn taken_port(state: &State, instance: &ContainerInstance, demand: &Demand) -> Option<(Transport, u16)> {
     let usage = state.indexes.usage.get(&instance.id);
-    let is_taken =
-        |port: &(Transport, u16)| instance.reserved_ports.contains(port) || usage.is_some_and(|u| u.ports.contains_key(port));
+    let is_taken = |port: &(Transport, u16)| {
+        instance.reserved_ports.contains(port) || usage.is_some_and(|u| u.ports.contains_key(port))
+    };
     demand.ports.iter().copied().find(|port| is_taken(port))
 }
 

@@ -28,7 +28,8 @@ pub(crate) fn mint(
     } else {
         format!("arn:aws:iam::{}:role/{role}", scope.account)
     };
-    let account = Arn::parse(&role_arn).and_then(|arn| AccountId::parse(arn.account)).unwrap_or(scope.account);
+    let account =
+        Arn::parse(&role_arn).and_then(|arn| AccountId::parse(arn.account)).unwrap_or(scope.account);
     let name = role_arn.rsplit('/').next().unwrap_or(&role_arn);
     let access_key = format!("ASIA{}", env.secrets.text(16, KEY_ALPHABET));
     let expires_at = env.now.after(LIFE);

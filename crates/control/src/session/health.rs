@@ -3,8 +3,8 @@
 use crate::arn::{Arn, Resource};
 use crate::call::Env;
 use crate::ecs::tasks::lifecycle::{self, TaskEvent};
-use crate::state::ecs::{ContainerInstance, Health, InstanceId, Task, TaskId};
 use crate::state::Scope;
+use crate::state::ecs::{ContainerInstance, Health, InstanceId, Task, TaskId};
 use crate::tx::Tx;
 use api::channel::TcsMessage;
 use api::tcs;
@@ -31,7 +31,9 @@ pub(super) fn handle(tx: &mut Tx<'_>, env: &mut Env<'_>, id: InstanceId, frame: 
         }
         TcsMessage::PublishInstanceStatusRequest(request) => {
             let statuses = request.statuses.into_iter().flatten();
-            let status = statuses.filter(|s| s.r#type.as_deref().is_none_or(|t| t == "ContainerRuntime")).last();
+            let mut of_runtime =
+                statuses.filter(|s| s.r#type.as_deref().is_none_or(|t| t == "ContainerRuntime"));
+            let status = of_runtime.next_back();
             if let Some(status) = status {
                 instance_health(tx, env.now, id, status);
             }

@@ -137,6 +137,11 @@ impl Sessions {
         self.by_instance.contains_key(&instance)
     }
 
+    /// Whether this is an instance's connection now: on others nothing is to be said, not even a heartbeat.
+    pub fn is_open(&self, connection: ConnectionId) -> bool {
+        self.by_connection.contains_key(&connection)
+    }
+
     /// Since when the instance's agent has been connected, if it is.
     pub fn connected_at(&self, instance: InstanceId) -> Option<Timestamp> {
         self.by_instance.get(&instance).map(|session| session.connected_at)
@@ -214,7 +219,8 @@ fn connected(
     id: InstanceId,
     agent: &AgentInfo,
 ) -> Vec<Message> {
-    let Some(instance) = tx.get::<ContainerInstance>(&id).filter(|i| i.status != InstanceStatus::Inactive).cloned()
+    let Some(instance) =
+        tx.get::<ContainerInstance>(&id).filter(|i| i.status != InstanceStatus::Inactive).cloned()
     else {
         return vec![closing(connection)];
     };
@@ -246,9 +252,8 @@ fn note_versions(tx: &mut Tx<'_>, instance: &ContainerInstance, agent: &AgentInf
     set(&mut noted.agent_version, &agent.agent_version);
     set(&mut noted.agent_hash, &agent.agent_hash);
     set(&mut noted.docker_version, &agent.docker_version);
-    let versions = |i: &ContainerInstance| {
-        (i.agent_version.clone(), i.agent_hash.clone(), i.docker_version.clone())
-    };
+    let versions =
+        |i: &ContainerInstance| (i.agent_version.clone(), i.agent_hash.clone(), i.docker_version.clone());
     if versions(&noted) != versions(instance) {
         noted.version += 1;
         tx.put(noted);

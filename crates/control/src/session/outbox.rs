@@ -6,7 +6,8 @@ use crate::call::Env;
 use crate::core::Message;
 use crate::state::Key;
 use crate::state::ecs::{
-    ContainerInstance, Counter, CounterId, DesiredStatus, InstanceId, InstanceStatus, Task, TaskId, TaskStatus,
+    ContainerInstance, Counter, CounterId, DesiredStatus, InstanceId, InstanceStatus, Task, TaskId,
+    TaskStatus,
 };
 use crate::tx::Tx;
 use api::acs;
@@ -60,7 +61,12 @@ pub(crate) fn sweep(tx: &mut Tx<'_>, env: &mut Env<'_>) -> Vec<Message> {
 
 /// Tells an agent of all its tasks as far as this connection has not: what stops before what starts, so that there is
 /// room on the instance.
-pub(super) fn tell_all(tx: &mut Tx<'_>, env: &mut Env<'_>, instance: InstanceId, messages: &mut Vec<Message>) {
+pub(super) fn tell_all(
+    tx: &mut Tx<'_>,
+    env: &mut Env<'_>,
+    instance: InstanceId,
+    messages: &mut Vec<Message>,
+) {
     let tasks = live_tasks(tx, instance);
     let (stopping, others): (Vec<_>, Vec<_>) =
         tasks.into_iter().partition(|task| task.desired_status == DesiredStatus::Stopped);
@@ -143,7 +149,9 @@ fn send_credentials(
         0 => (acs::RoleType::TaskApplication, &task.role_credentials),
         _ => (acs::RoleType::TaskExecution, &task.execution_role_credentials),
     };
-    let Some(credentials) = credentials.as_ref().and_then(|c| payload::credentials(tx.state(), c)) else { return };
+    let Some(credentials) = credentials.as_ref().and_then(|c| payload::credentials(tx.state(), c)) else {
+        return;
+    };
     let number = next_number(tx);
     let body = acs::IAMRoleCredentialsMessage {
         message_id: Some(number.to_string()),

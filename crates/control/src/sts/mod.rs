@@ -93,12 +93,15 @@ fn assume_role(
 fn role<'a>(ctx: &Ctx<'_>, arn: &'a str) -> Result<&'a str, ApiError> {
     let account = ctx.scope.account.to_string();
     let parsed = Arn::parse(arn).filter(|a| a.service == "iam" && a.region.is_empty());
-    let name = parsed.and_then(|a| a.resource.strip_prefix("role/")).map(|path| path.rsplit('/').next().unwrap_or(path));
+    let name = parsed
+        .and_then(|a| a.resource.strip_prefix("role/"))
+        .map(|path| path.rsplit('/').next().unwrap_or(path));
     let is_name = |name: &&str| {
         (1..=64).contains(&name.len())
             && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_+=,.@-".contains(&b))
     };
-    let name = name.filter(is_name).ok_or_else(|| fault(400, "ValidationError", &format!("{arn} is invalid")))?;
+    let name =
+        name.filter(is_name).ok_or_else(|| fault(400, "ValidationError", &format!("{arn} is invalid")))?;
     if parsed.is_some_and(|a| a.account == account) {
         return Ok(name);
     }

@@ -48,7 +48,9 @@ pub(in crate::ecs) fn list(
     let cluster = &clusters::active(state, ctx, request.cluster.as_deref())?.id;
     let limit = page_size(request.max_results, PAGE_MAX)?;
     if request.filter.as_ref().is_some_and(|filter| !filter.is_empty()) {
-        return Err(invalid("A filter in the cluster query language is not available in this version of Wharf."));
+        return Err(invalid(
+            "A filter in the cluster query language is not available in this version of Wharf.",
+        ));
     }
     let is_wanted = |instance: &&Arc<ContainerInstance>| match request.status {
         None => instance.status != InstanceStatus::Inactive,

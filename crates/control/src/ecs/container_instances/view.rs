@@ -17,11 +17,18 @@ pub(super) struct Parts {
 impl Parts {
     pub(super) fn of(include: Option<&[ContainerInstanceField]>) -> Self {
         let has = |field| include.is_some_and(|all| all.contains(&field));
-        Self { tags: has(ContainerInstanceField::Tags), health: has(ContainerInstanceField::ContainerInstanceHealth) }
+        Self {
+            tags: has(ContainerInstanceField::Tags),
+            health: has(ContainerInstanceField::ContainerInstanceHealth),
+        }
     }
 }
 
-pub(super) fn instance(state: &State, instance: &ContainerInstance, parts: Parts) -> model::ContainerInstance {
+pub(super) fn instance(
+    state: &State,
+    instance: &ContainerInstance,
+    parts: Parts,
+) -> model::ContainerInstance {
     let usage = state.indexes.usage.get(&instance.id);
     let count = |n: usize| Some(i32::try_from(n).unwrap_or(i32::MAX));
     model::ContainerInstance {

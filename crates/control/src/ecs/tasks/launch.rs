@@ -8,8 +8,8 @@ use crate::placement::Spec;
 use crate::session;
 use crate::state::State;
 use crate::state::ecs::{
-    Attribute, ClusterId, ContainerStatus, Demand, DesiredStatus, InstanceId, LaunchType, RoleCredentials, Tag,
-    Task, TaskContainer, TaskDefinition, TaskId, TaskStatus,
+    Attribute, ClusterId, ContainerStatus, Demand, DesiredStatus, InstanceId, LaunchType, RoleCredentials,
+    Tag, Task, TaskContainer, TaskDefinition, TaskId, TaskStatus,
 };
 use crate::tx::Tx;
 use api::ecs::{self as model, Error, NetworkMode};
@@ -179,7 +179,8 @@ fn launch_type(
     if !is_compatible {
         return Err(invalid(format!("Task definition does not support launch_type {wanted}.")));
     }
-    let text = format!("The launch type {wanted} is not available in this version of Wharf. Use EC2 or EXTERNAL.");
+    let text =
+        format!("The launch type {wanted} is not available in this version of Wharf. Use EC2 or EXTERNAL.");
     launch_type.ok_or_else(|| model::UnsupportedFeatureException::new(text).into())
 }
 
@@ -205,7 +206,8 @@ fn check_network(
         return if configuration.is_none() {
             Ok(())
         } else {
-            let text = "Network Configuration is not valid for the given networkMode of this task definition.";
+            let text =
+                "Network Configuration is not valid for the given networkMode of this task definition.";
             Err(invalid(text))
         };
     }
@@ -242,7 +244,9 @@ fn all_tags(cluster: &ClusterId, definition: &TaskDefinition, wish: &Wish) -> Re
             tags.extend(definition.tags.iter().filter(is_new).cloned());
         }
         Some(model::PropagateTags::Service) => {
-            return Err(invalid("Tags can only be propagated from the task definition to a standalone task."));
+            return Err(invalid(
+                "Tags can only be propagated from the task definition to a standalone task.",
+            ));
         }
         Some(model::PropagateTags::None) | None => {}
     }

@@ -111,7 +111,8 @@ fn stop(task: &mut Task, now: Timestamp) {
 }
 
 fn reported(tx: &Tx<'_>, task: &mut Task, now: Timestamp, report: Report) {
-    let Report { status, reason, containers, pull_started_at, pull_stopped_at, execution_stopped_at } = report;
+    let Report { status, reason, containers, pull_started_at, pull_stopped_at, execution_stopped_at } =
+        report;
     task.pull_started_at = task.pull_started_at.or(pull_started_at);
     task.pull_stopped_at = task.pull_stopped_at.or(pull_stopped_at);
     task.execution_stopped_at = task.execution_stopped_at.or(execution_stopped_at);

@@ -35,7 +35,8 @@ pub(in crate::ecs) fn list(
     let start = after.as_deref().and_then(|key| key.parse::<u64>().ok()).map_or(0, |sequence| sequence + 1);
     let tasks = tasks(state, cluster, instance, start).filter(|task| matches(task, request));
     let key = |task: &&Arc<Task>| format!("{:020}", task.sequence);
-    let page = page::page(tasks, key, limit, &filters, request.next_token.as_deref()).map_err(invalid_token)?;
+    let page =
+        page::page(tasks, key, limit, &filters, request.next_token.as_deref()).map_err(invalid_token)?;
     Ok(model::ListTasksResponse {
         task_arns: Some(page.items.iter().map(|t| arn::task(&t.cluster, t.id)).collect()),
         next_token: page.next_token,

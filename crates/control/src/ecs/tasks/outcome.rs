@@ -1,7 +1,9 @@
 //! Why a task stopped, read from what its agent reported.
 
 use crate::state::State;
-use crate::state::ecs::{Binding, StopCode, Task, TaskContainer, TaskDefinition, TaskDefinitionId, Transport};
+use crate::state::ecs::{
+    Binding, StopCode, Task, TaskContainer, TaskDefinition, TaskDefinitionId, Transport,
+};
 use api::ecs::{ContainerDefinition, NetworkMode, TransportProtocol};
 
 /// What goes wrong before a container runs (ecs-agent, `apierrors`): such a container has not exited.
@@ -27,7 +29,8 @@ pub(super) fn of(
     definition: Option<&TaskDefinition>,
     reported: Option<String>,
 ) -> (StopCode, String) {
-    let ran = task.started_at.is_some() || task.containers.iter().any(|c| is_essential(definition, c) && exited(c));
+    let ran =
+        task.started_at.is_some() || task.containers.iter().any(|c| is_essential(definition, c) && exited(c));
     if ran {
         let reason = reported.unwrap_or_else(|| "Essential container in task exited".to_owned());
         return (StopCode::EssentialContainerExited, reason);

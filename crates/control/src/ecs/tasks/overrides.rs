@@ -22,10 +22,12 @@ pub(super) fn check(
     for over in overrides.container_overrides.get_or_insert_default() {
         let name = over.name.as_deref().unwrap_or_default();
         if !defined.iter().any(|d| d.name.as_deref() == Some(name)) {
-            let text = format!("Override for container named {name} is not a container in the TaskDefinition.");
+            let text =
+                format!("Override for container named {name} is not a container in the TaskDefinition.");
             return Err(invalid(text));
         }
-        let sizes = [("cpu", over.cpu), ("memory", over.memory), ("memoryReservation", over.memory_reservation)];
+        let sizes =
+            [("cpu", over.cpu), ("memory", over.memory), ("memoryReservation", over.memory_reservation)];
         if let Some((member, _)) = sizes.iter().find(|(_, size)| size.is_some_and(|n| n < 0)) {
             return Err(invalid(format!("Invalid '{member}' override for container '{name}'.")));
         }
@@ -49,7 +51,7 @@ pub(super) fn check(
 pub(super) fn demand(definition: &model::TaskDefinition, overrides: &model::TaskOverride) -> Demand {
     let containers = definition.container_definitions.as_deref().unwrap_or_default();
     let over = |d: &model::ContainerDefinition| {
-        overrides.container_overrides.iter().flatten().filter(|o| o.name == d.name).next_back()
+        overrides.container_overrides.iter().flatten().rfind(|o| o.name == d.name)
     };
     let size = |over: &Option<String>, own: &Option<String>| {
         over.as_ref().or(own.as_ref()).and_then(|text| text.parse::<i64>().ok())

@@ -8,7 +8,7 @@ use crate::ecs::clusters;
 use crate::ecs::exception::invalid;
 use crate::placement::{self, Reason};
 use crate::state::State;
-use crate::state::ecs::{Cluster, ClientToken, ClientTokenId, ClusterId, InstanceId, Task, TaskId};
+use crate::state::ecs::{ClientToken, ClientTokenId, Cluster, ClusterId, InstanceId, Task, TaskId};
 use crate::tx::Tx;
 use api::ecs::{self as model, Error, PlacementConstraintType};
 
@@ -24,7 +24,8 @@ pub(in crate::ecs) fn run_task(
     request: model::RunTaskRequest,
 ) -> Result<model::RunTaskResponse, Error> {
     let cluster = clusters::active(tx.state(), ctx, request.cluster.as_deref())?.clone();
-    let token = request.client_token.as_deref().map(|token| token_of(&cluster.id, token, &request)).transpose()?;
+    let token =
+        request.client_token.as_deref().map(|token| token_of(&cluster.id, token, &request)).transpose()?;
     if let Some((id, body)) = &token
         && let Some(earlier) = tx.get::<ClientToken>(id)
     {
@@ -42,9 +43,14 @@ pub(in crate::ecs) fn run_task(
     let tasks = placed.iter().filter_map(|id| tx.get::<Task>(id)).map(|t| view::with_tags(tx.state(), t));
     Ok(model::RunTaskResponse {
         tasks: Some(tasks.collect()),
-        failures: Some(reasons.into_iter().map(|(id, reason)| failure(&launch.cluster, id, reason)).collect()),
+        failures: Some(
+            reasons.into_iter().map(|(id, reason)| failure(&launch.cluster, id, reason)).collect(),
+        ),
     })
 }
+
+/// The tasks that found an instance, and why no instance took the others.
+type Placed = (Vec<TaskId>, Vec<(InstanceId, Reason)>);
 
 /// One task after the other, each seeing the ones before it. All are alike: where one does not fit, no other will.
 fn place(
@@ -52,7 +58,7 @@ fn place(
     ctx: &mut Ctx<'_>,
     launch: &Launch,
     (count, is_distinct): (i32, bool),
-) -> Result<(Vec<TaskId>, Vec<(InstanceId, Reason)>), Error> {
+) -> Result<Placed, Error> {
     let spec = placement::Spec { distinct_group: is_distinct.then(|| launch.group()), ..launch.spec() };
     let mut placed = Vec::new();
     for _ in 0..count {
@@ -84,11 +90,8 @@ fn token_of(
     if token.is_empty() || token.len() > CLIENT_TOKEN_MAX {
         return Err(invalid(format!("clientToken must have 1 to {CLIENT_TOKEN_MAX} characters.")));
     }
-    let id = ClientTokenId {
-        cluster: cluster.clone(),
-        operation: "RunTask".to_owned(),
-        token: token.to_owned(),
-    };
+    let id =
+        ClientTokenId { cluster: cluster.clone(), operation: "RunTask".to_owned(), token: token.to_owned() };
     let bare = model::RunTaskRequest { client_token: None, ..request.clone() };
     let body = String::from_utf8(wire::json::to_vec(&bare))
         .map_err(|_| model::ServerException::new("The request cannot be kept."))?;
@@ -142,7 +145,8 @@ fn check(cluster: &Cluster, request: &model::RunTaskRequest) -> Result<(i32, boo
     if !strategies.is_empty() {
         return Err(unsupported("Placement strategies are"));
     }
-    let is_distinct = |c: &model::PlacementConstraint| c.r#type == Some(PlacementConstraintType::DistinctInstance);
+    let is_distinct =
+        |c: &model::PlacementConstraint| c.r#type == Some(PlacementConstraintType::DistinctInstance);
     if let Some(constraint) = constraints.iter().find(|c| is_distinct(c) && c.expression.is_some()) {
         let expression = constraint.expression.as_deref().unwrap_or_default();
         return Err(invalid(format!("distinctInstance does not take an expression: {expression}")));

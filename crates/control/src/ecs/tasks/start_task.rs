@@ -32,7 +32,8 @@ pub(in crate::ecs) fn start_task(
         let instance = container_instances::find(tx.state(), ctx, &cluster, text)?.cloned();
         let Some(instance) = instance else {
             let id = text.rsplit('/').next().unwrap_or(text);
-            failures.push(missing(arn::ecs(cluster.scope, &format!("container-instance/{}/{id}", cluster.name))));
+            failures
+                .push(missing(arn::ecs(cluster.scope, &format!("container-instance/{}/{id}", cluster.name))));
             continue;
         };
         match placement::check(tx.state(), &instance, &launch.spec()) {

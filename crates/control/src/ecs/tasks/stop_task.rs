@@ -25,7 +25,8 @@ pub(in crate::ecs) fn stop_task(
     let id = named.find(tx.state(), &cluster).map(|task| task.id);
     let not_found = || invalid("The referenced task was not found.");
     let id = id.ok_or_else(not_found)?;
-    let reason = request.reason.filter(|r| !r.is_empty()).unwrap_or_else(|| "Task stopped by user".to_owned());
+    let reason =
+        request.reason.filter(|r| !r.is_empty()).unwrap_or_else(|| "Task stopped by user".to_owned());
     let event = TaskEvent::Stop { code: StopCode::UserInitiated, reason };
     let task = lifecycle::apply(tx, ctx.now, ctx.settings, id, event).ok_or_else(not_found)?;
     Ok(model::StopTaskResponse { task: Some(view::with_tags(tx.state(), &task)) })

@@ -110,7 +110,9 @@ fn bindings(binding: &model::NetworkBinding) -> Vec<Binding> {
         let (first, last) = text.as_deref()?.split_once('-')?;
         Some((first.trim().parse::<u16>().ok()?, last.trim().parse::<u16>().ok()?))
     };
-    if let (Some(inner), Some(outer)) = (range(&binding.container_port_range), range(&binding.host_port_range)) {
+    if let (Some(inner), Some(outer)) =
+        (range(&binding.container_port_range), range(&binding.host_port_range))
+    {
         return (inner.0..=inner.1).zip(outer.0..=outer.1).map(|(c, h)| made(c, h)).collect();
     }
     let host_port = port(binding.host_port);

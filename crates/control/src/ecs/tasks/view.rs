@@ -77,7 +77,11 @@ fn connectivity(state: &State, task: &Task) -> (Option<model::Connectivity>, Opt
 fn architecture(instance: Option<&ContainerInstance>) -> Option<model::Attribute> {
     let name = "ecs.cpu-architecture";
     let value = instance.and_then(|i| value(i, name))?;
-    Some(model::Attribute { name: name.to_owned(), value: Some(value.clone()), ..model::Attribute::default() })
+    Some(model::Attribute {
+        name: name.to_owned(),
+        value: Some(value.clone()),
+        ..model::Attribute::default()
+    })
 }
 
 /// The value of an instance's attribute, which are in order of names.
@@ -97,8 +101,8 @@ fn container(
         let all = row.definition.container_definitions.iter().flatten();
         all.into_iter().find(|d| d.name.as_deref() == Some(&container.name))
     });
-    let all = task.overrides.container_overrides.iter().flatten();
-    let over = all.filter(|o| o.name.as_deref() == Some(&container.name)).next_back();
+    let mut all = task.overrides.container_overrides.iter().flatten();
+    let over = all.rfind(|o| o.name.as_deref() == Some(&container.name));
     let number = |over: Option<i32>, own: Option<i32>| over.or(own).map(|n| n.to_string());
     model::Container {
         container_arn: Some(arn::container(&task.cluster, task.id, &container.id)),
@@ -139,7 +143,8 @@ fn binding(binding: &Binding) -> model::NetworkBinding {
 /// Of the essential containers that have a check, one that is unhealthy decides, then one that is not known
 /// (ECS developer guide, "How task health is determined").
 fn overall_health(task: &Task, definition: Option<&TaskDefinition>) -> Health {
-    let defined = definition.and_then(|row| row.definition.container_definitions.as_deref()).unwrap_or_default();
+    let defined =
+        definition.and_then(|row| row.definition.container_definitions.as_deref()).unwrap_or_default();
     let checked = |c: &&TaskContainer| {
         let definition = defined.iter().find(|d| d.name.as_deref() == Some(&c.name));
         definition.is_some_and(|d| d.health_check.is_some() && d.essential != Some(false))

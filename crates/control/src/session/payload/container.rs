@@ -49,9 +49,8 @@ fn environment(
     over: &model::ContainerOverride,
 ) -> BTreeMap<String, String> {
     let pairs = definition.environment.iter().flatten().chain(over.environment.iter().flatten());
-    let mut all: BTreeMap<String, String> = pairs
-        .filter_map(|pair| Some((pair.name.clone()?, pair.value.clone().unwrap_or_default())))
-        .collect();
+    let mut all: BTreeMap<String, String> =
+        pairs.filter_map(|pair| Some((pair.name.clone()?, pair.value.clone().unwrap_or_default()))).collect();
     let place = format!("AWS_ECS_{}", source.launch_type());
     all.entry("AWS_EXECUTION_ENV".to_owned()).or_insert(place);
     all

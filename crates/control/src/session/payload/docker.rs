@@ -46,7 +46,10 @@ fn container(definition: &model::ContainerDefinition) -> Map<String, Value> {
     out.set("OpenStdin", definition.interactive);
     out.set("NetworkDisabled", definition.disable_networking);
     let labels = definition.docker_labels.as_ref().filter(|l| !l.is_empty());
-    out.set("Labels", labels.map(|labels| labels.iter().map(|(k, v)| (k.clone(), v.clone())).collect::<Value>()));
+    out.set(
+        "Labels",
+        labels.map(|labels| labels.iter().map(|(k, v)| (k.clone(), v.clone())).collect::<Value>()),
+    );
     out.set("Healthcheck", definition.health_check.as_ref().map(health_check));
     out.0
 }
@@ -82,15 +85,20 @@ fn host(
     let entry = |entry: &model::HostEntry| format!("{}:{}", entry.hostname, entry.ip_address);
     out.set("ExtraHosts", hosts.map(|hosts| hosts.iter().map(entry).collect::<Vec<_>>()));
     let ulimits = definition.ulimits.as_ref().filter(|u| !u.is_empty());
-    let limit = |u: &model::Ulimit| json!({"Name": u.name.as_str(), "Soft": u.soft_limit, "Hard": u.hard_limit});
+    let limit =
+        |u: &model::Ulimit| json!({"Name": u.name.as_str(), "Soft": u.soft_limit, "Hard": u.hard_limit});
     out.set("Ulimits", ulimits.map(|ulimits| ulimits.iter().map(limit).collect::<Vec<_>>()));
     let controls = definition.system_controls.as_ref().filter(|c| !c.is_empty());
-    let control = |c: &model::SystemControl| (c.namespace.clone().unwrap_or_default(), c.value.clone().into());
+    let control =
+        |c: &model::SystemControl| (c.namespace.clone().unwrap_or_default(), c.value.clone().into());
     out.set("Sysctls", controls.map(|controls| controls.iter().map(control).collect::<Map<_, _>>()));
     if let Some(parameters) = &definition.linux_parameters {
         linux(&mut out, parameters);
     }
-    out.set("LogConfig", definition.log_configuration.as_ref().map(|log| log_config(source, definition, log)));
+    out.set(
+        "LogConfig",
+        definition.log_configuration.as_ref().map(|log| log_config(source, definition, log)),
+    );
     out.0
 }
 
@@ -141,7 +149,9 @@ fn log_config(
         // Docker knows no prefix: the stream is named here. Without a prefix Docker takes the container's id.
         if let Some(prefix) = options.remove("awslogs-stream-prefix") {
             let name = definition.name.as_deref().unwrap_or_default();
-            options.entry("awslogs-stream".to_owned()).or_insert(format!("{prefix}/{name}/{}", source.task.id));
+            options
+                .entry("awslogs-stream".to_owned())
+                .or_insert(format!("{prefix}/{name}/{}", source.task.id));
         }
         let endpoint = &source.settings.endpoint;
         if !endpoint.is_empty() {

@@ -84,7 +84,7 @@ impl Source<'_> {
     }
 
     fn overrides(&self, container: &model::ContainerDefinition) -> Option<&model::ContainerOverride> {
-        let all = self.task.overrides.container_overrides.iter().flatten();
-        all.filter(|o| o.name == container.name).next_back()
+        let mut all = self.task.overrides.container_overrides.iter().flatten();
+        all.rfind(|o| o.name == container.name)
     }
 }
