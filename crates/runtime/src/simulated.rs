@@ -309,7 +309,8 @@ impl Inner {
     fn write_log(&self, id: &str, text: &str) -> Result<()> {
         let Some(path) = self.log_path(id) else { return Ok(()) };
         let line = format!("{}{text}\n", prefix(now(), Stream::Stdout, true));
-        let file = std::fs::File::options().create(true).append(true).open(&path);
+        let made = path.parent().map_or(Ok(()), std::fs::create_dir_all);
+        let file = made.and_then(|()| std::fs::File::options().create(true).append(true).open(&path));
         file.and_then(|mut file| file.write_all(line.as_bytes())).map_err(|e| {
             let text = format!("cannot write {}: {e}", path.display());
             RuntimeError::new(ErrorKind::CannotStartContainer, text).caused_by(e)
