@@ -16,6 +16,9 @@ use std::time::Duration;
 /// How often an agent looks at all its containers.
 const STEADY_STATE: Duration = Duration::from_secs(300);
 
+/// How long an agent bears silence.
+const SILENCE: Duration = Duration::from_secs(90);
+
 /// A machine: what survives its agent, and its agent while it runs.
 pub(crate) struct Machine {
     pub(crate) cluster: &'static str,
@@ -123,7 +126,8 @@ impl World {
         match answer {
             Some(Ok(ApiResponse::Ecs(api::ecs::Response::RegisterContainerInstance(response)))) => {
                 let instance = response.container_instance.as_ref();
-                let arn = instance.and_then(|i| i.container_instance_arn.clone()).expect("an instance has an ARN");
+                let arn =
+                    instance.and_then(|i| i.container_instance_arn.clone()).expect("an instance has an ARN");
                 self.begin(id, epoch, arn);
             }
             // Deregistered meanwhile: nothing of what the agent remembers counts any more.
@@ -200,7 +204,20 @@ impl World {
                 let event = SessionEvent::Connected { connection, instance, agent: AgentInfo::default() };
                 self.core_step(None, Input::Session(event));
                 self.engine_step(id, engine::Input::Connected);
+                self.schedule(SILENCE, Event::Silence(id, connection));
             }
+        }
+    }
+
+    /// On a connection that the core has given up no heartbeat comes any more: the agent gives it up too.
+    pub(crate) fn silence(&mut self, id: MachineId, connection: ConnectionId) {
+        let is_own =
+            self.machines[id].agent.as_ref().is_some_and(|agent| agent.connection == Some(connection));
+        let is_open = self.core.as_ref().is_some_and(|core| core.state().sessions.is_open(connection));
+        if is_own && is_open {
+            self.schedule(SILENCE, Event::Silence(id, connection));
+        } else if is_own {
+            self.cut(connection);
         }
     }
 
@@ -341,7 +358,9 @@ impl World {
         let machine = &mut self.machines[id];
         let epoch = machine.epoch;
         let Some(agent) = machine.agent.as_mut() else { return };
-        let Some(at) = agent.engine.as_ref().and_then(Engine::wake_at).map(|at| at.max(self.now)) else { return };
+        let Some(at) = agent.engine.as_ref().and_then(Engine::wake_at).map(|at| at.max(self.now)) else {
+            return;
+        };
         if agent.timer.is_none_or(|set| at < set) {
             agent.timer = Some(at);
             self.schedule_at(at, Event::EngineTimer(id, epoch));

@@ -2,11 +2,12 @@
 
 use crate::setup;
 use crate::world::World;
+use api::channel::AcsMessage;
 use control::state::ecs::{
-    ClusterId, ContainerStatus, DesiredStatus, InstanceId, InstanceStatus, Task, TaskId, TaskStatus, Transport, Usage,
+    ClusterId, ContainerStatus, DesiredStatus, InstanceId, InstanceStatus, Task, TaskId, TaskStatus,
+    Transport, Usage,
 };
 use control::state::{Row, State};
-use api::channel::AcsMessage;
 use control::{Change, Core, Message};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -210,7 +211,10 @@ fn check_ports(state: &State) -> Check {
             let transport = if udp { Transport::Udp } else { Transport::Tcp };
             let Some(instance) = task.instance else { continue };
             if let Some(other) = promised.insert((instance, transport, port), task.id) {
-                return Err(format!("port {port} of instance {instance} is promised to {other} and {}", task.id));
+                return Err(format!(
+                    "port {port} of instance {instance} is promised to {other} and {}",
+                    task.id
+                ));
             }
         }
     }
@@ -260,7 +264,10 @@ impl World {
             return Err(format!("task {} is still there: {:?}", task.id, Seen::of(task)));
         }
         let indexes = &state.indexes;
-        if !indexes.usage.is_empty() || !indexes.tasks_by_cluster.is_empty() || !indexes.tasks_by_instance.is_empty() {
+        if !indexes.usage.is_empty()
+            || !indexes.tasks_by_cluster.is_empty()
+            || !indexes.tasks_by_instance.is_empty()
+        {
             return Err("something is still used".to_owned());
         }
         let living = self.machines.iter().filter(|m| !m.is_dead);
@@ -281,7 +288,11 @@ impl World {
         if output.changes.is_empty() && output.messages.is_empty() {
             return Ok(());
         }
-        Err(format!("the sweep finds {} changes and {} messages", output.changes.len(), output.messages.len()))
+        Err(format!(
+            "the sweep finds {} changes and {} messages",
+            output.changes.len(),
+            output.messages.len()
+        ))
     }
 }
 

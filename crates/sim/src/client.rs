@@ -43,9 +43,10 @@ impl World {
             79..84 => self.drain(cluster),
             84..86 => self.deregister(cluster),
             86..90 => self.client.last_token.clone().unwrap_or_else(|| request("DescribeClusters", "{}")),
-            90..92 => {
-                request("RegisterTaskDefinition", &setup::definition(FAMILIES[self.rng.index(FAMILIES.len())]))
-            }
+            90..92 => request(
+                "RegisterTaskDefinition",
+                &setup::definition(FAMILIES[self.rng.index(FAMILIES.len())]),
+            ),
             _ => self.nonsense(cluster),
         }
     }
@@ -100,14 +101,18 @@ impl World {
     fn some_instance(&mut self, cluster: &str) -> String {
         let state = self.core.as_ref().map(control::Core::state);
         let all = state.into_iter().flat_map(|state| state.container_instances.values());
-        let mut ids: Vec<String> = all.filter(|i| i.cluster.name == cluster).map(|i| i.id.to_string()).collect();
+        let mut ids: Vec<String> =
+            all.filter(|i| i.cluster.name == cluster).map(|i| i.id.to_string()).collect();
         ids.push("0123456789abcdef0123456789abcdef".to_owned());
         ids.swap_remove(self.rng.index(ids.len()))
     }
 
     fn describe(&mut self) -> Request {
         let Some((cluster, arn)) = self.client.tasks.last() else { return request("DescribeClusters", "{}") };
-        request("DescribeTasks", &format!(r#"{{"cluster":"{cluster}","tasks":["{arn}"],"include":["TAGS"]}}"#))
+        request(
+            "DescribeTasks",
+            &format!(r#"{{"cluster":"{cluster}","tasks":["{arn}"],"include":["TAGS"]}}"#),
+        )
     }
 
     fn drain(&mut self, cluster: &str) -> Request {
@@ -136,7 +141,10 @@ impl World {
             3 => request("StopTask", r#"{"task":"x"}"#),
             4 => request("DescribeTasks", r#"{"tasks":[]}"#),
             5 => request("SubmitTaskStateChange", r#"{"task":"nothing","status":"RUNNING"}"#),
-            6 => request("StartTask", &format!(r#"{{"cluster":"{cluster}","taskDefinition":"big","containerInstances":["x"]}}"#)),
+            6 => request(
+                "StartTask",
+                &format!(r#"{{"cluster":"{cluster}","taskDefinition":"big","containerInstances":["x"]}}"#),
+            ),
             _ => request("UpdateCluster", r#"{"cluster":"nowhere"}"#),
         }
     }
@@ -148,10 +156,8 @@ impl World {
         let lives = |id| self.machines.iter().any(|m| !m.is_dead && m.instance() == Some(id));
         let instances = state.container_instances.values();
         let gone = instances.filter(|i| i.status != InstanceStatus::Inactive && !lives(i.id)).map(|i| {
-            let body = format!(
-                r#"{{"cluster":"{}","containerInstance":"{}","force":true}}"#,
-                i.cluster.name, i.id
-            );
+            let body =
+                format!(r#"{{"cluster":"{}","containerInstance":"{}","force":true}}"#, i.cluster.name, i.id);
             request("DeregisterContainerInstance", &body)
         });
         let stop = |task: &control::state::ecs::Task| {

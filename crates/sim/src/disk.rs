@@ -47,8 +47,10 @@ impl Disk {
         }
     }
 
-    /// The process ends: some of the waiting commits may have made it, in their order; nobody was told.
-    pub(crate) fn crash(&mut self, kept: usize, mutation: Option<Mutation>) -> usize {
+    /// The process ends: some of the waiting commits may have made it, in their order; nobody was told. Returns who
+    /// waits in vain.
+    pub(crate) fn crash(&mut self, kept: usize, mutation: Option<Mutation>) -> Vec<Caller> {
+        let callers = self.waiting.iter().filter_map(|commit| Some(commit.reply.as_ref()?.0)).collect();
         if mutation == Some(Mutation::LoseTail) {
             while let Some((key, old)) = self.undo.pop_back() {
                 match old {
@@ -60,9 +62,8 @@ impl Disk {
         for _ in 0..kept {
             self.flush_one();
         }
-        let lost = self.waiting.len();
         self.waiting.clear();
-        lost
+        callers
     }
 
     /// The state as a start finds it.

@@ -41,6 +41,8 @@ pub(crate) enum Event {
     Gone(ConnectionId),
     EngineTimer(MachineId, u64),
     SteadyState(MachineId, u64),
+    /// The agent looks whether it has heard anything on its connection lately.
+    Silence(MachineId, ConnectionId),
     /// The runtime has finished an operation.
     Done(MachineId, u64, EffectId),
     /// A container ends by itself.

@@ -1,7 +1,8 @@
 //! A machine's containers: they outlive their agent, and nothing is known of them but what they are asked to do.
 
 use engine::{
-    ContainerSpec, Exit, Failure, Found, FoundStatus, Network, Operation, Outcome, PortBinding, Pulled, Started,
+    ContainerSpec, Exit, Failure, Found, FoundStatus, Network, Operation, Outcome, PortBinding, Pulled,
+    Started,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
@@ -119,7 +120,12 @@ impl Runtime {
                 return Outcome::Failed(Failure::new("CannotStartContainerError", text));
             }
             let host_ip = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-            bindings.push(PortBinding { host_ip, container_port: port.container_port, host_port, udp: port.udp });
+            bindings.push(PortBinding {
+                host_ip,
+                container_port: port.container_port,
+                host_port,
+                udp: port.udp,
+            });
         }
         let started = Started { started_at: now, bindings, ip: None };
         if let Some(container) = self.containers.get_mut(runtime_id) {

@@ -31,7 +31,11 @@ pub(crate) fn call(request: api::ecs::Request) -> Call {
     let account = scope().account;
     Call {
         scope: scope(),
-        principal: Principal { account, arn: format!("arn:aws:iam::{account}:root"), user_id: account.to_string() },
+        principal: Principal {
+            account,
+            arn: format!("arn:aws:iam::{account}:root"),
+            user_id: account.to_string(),
+        },
         request_id: "request".to_owned(),
         request: request.into(),
     }

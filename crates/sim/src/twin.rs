@@ -38,7 +38,13 @@ impl World {
     }
 
     /// Gives the twin the input that the live core has just been given, and compares.
-    pub(crate) fn compare(&mut self, now: Timestamp, entropy: &Entropy, call: Option<&Call>, live: &Output) -> Result<(), String> {
+    pub(crate) fn compare(
+        &mut self,
+        now: Timestamp,
+        entropy: &Entropy,
+        call: Option<&Call>,
+        live: &Output,
+    ) -> Result<(), String> {
         let Some(twin) = &mut self.twin else { return Ok(()) };
         let Some(call) = call else {
             // Connections come and go; a twin with others would answer otherwise.

@@ -16,7 +16,7 @@ fn wharf() -> Wharf {
 fn a_repository_has_the_defaults_and_a_uri_to_push_to() {
     let expected = r#"{"repositoryArn": "arn:aws:ecr:us-east-1:123456789012:repository/team/web",
         "registryId": "123456789012", "repositoryName": "team/web", "repositoryUri": "localhost:4566/team/web",
-        "createdAt": 1700000000.0, "imageTagMutability": "MUTABLE",
+        "createdAt": 1700000000, "imageTagMutability": "MUTABLE",
         "imageScanningConfiguration": {"scanOnPush": false}, "encryptionConfiguration": {"encryptionType": "AES256"}}"#;
     let mut wharf = Wharf::new();
     let create = r#"ecr.CreateRepository {"repositoryName": "team/web"}"#;
@@ -53,7 +53,8 @@ fn pages_and_names() {
     }
     let (mut seen, mut token) = (Vec::new(), String::new());
     loop {
-        let page = wharf.call(&format!(r#"ecr.DescribeRepositories {{"maxResults": 3{token}}}"#)).expect("a page");
+        let page =
+            wharf.call(&format!(r#"ecr.DescribeRepositories {{"maxResults": 3{token}}}"#)).expect("a page");
         let list = page["repositories"].as_array().expect("a list").clone();
         seen.extend(list.iter().map(|r| r["repositoryName"].as_str().expect("a name").to_owned()));
         match page["nextToken"].as_str() {
@@ -76,7 +77,9 @@ fn pages_and_names() {
 #[test]
 fn mutability_and_its_filters() {
     let mut wharf = wharf();
-    let put = |rest: &str| format!(r#"ecr.PutImageTagMutability {{"repositoryName": "web", "imageTagMutability": {rest}}}"#);
+    let put = |rest: &str| {
+        format!(r#"ecr.PutImageTagMutability {{"repositoryName": "web", "imageTagMutability": {rest}}}"#)
+    };
     wharf.check(&put(r#""IMMUTABLE""#), r#"{"imageTagMutability": "IMMUTABLE", "...": true}"#);
     let filter = r#"[{"filterType": "WILDCARD", "filter": "dev-*"}]"#;
     let with = |kind: &str| put(&format!(r#""{kind}", "imageTagMutabilityExclusionFilters": {filter}"#));
@@ -96,7 +99,9 @@ fn mutability_and_its_filters() {
 #[test]
 fn policies_and_tags() {
     let mut wharf = wharf();
-    let missing = format!("RepositoryPolicyNotFoundException: Repository policy does not exist for the repository with name 'web' {ID}");
+    let missing = format!(
+        "RepositoryPolicyNotFoundException: Repository policy does not exist for the repository with name 'web' {ID}"
+    );
     wharf.check(r#"ecr.GetRepositoryPolicy {"repositoryName": "web"}"#, &missing);
     let policy = r#"{\"Statement\":[{\"Effect\":\"Allow\",\"Principal\":\"*\",\"Action\":\"ecr:*\"}]}"#;
     let set = format!(r#"ecr.SetRepositoryPolicy {{"repositoryName": "web", "policyText": "{policy}"}}"#);
@@ -106,14 +111,20 @@ fn policies_and_tags() {
         "InvalidParameterException: Invalid parameter at 'PolicyText' failed to satisfy constraint: 'Invalid repository \
          policy provided'",
     );
-    wharf.check(r#"ecr.DeleteRepositoryPolicy {"repositoryName": "web"}"#, &format!(r#"{{"policyText": "{policy}", "...": true}}"#));
+    wharf.check(
+        r#"ecr.DeleteRepositoryPolicy {"repositoryName": "web"}"#,
+        &format!(r#"{{"policyText": "{policy}", "...": true}}"#),
+    );
     wharf.check(r#"ecr.DeleteRepositoryPolicy {"repositoryName": "web"}"#, &missing);
 
     let arn = r#""resourceArn": "arn:aws:ecr:us-east-1:123456789012:repository/web""#;
     let tag = |tags: &str| format!(r#"ecr.TagResource {{{arn}, "tags": [{tags}]}}"#);
     wharf.check(&tag(r#"{"Key": "a", "Value": "1"}, {"Key": "b", "Value": ""}"#), "{}");
     wharf.check(&tag(r#"{"Key": "a", "Value": "2"}"#), "{}");
-    wharf.check(&tag(r#"{"Key": "aws:x", "Value": "2"}"#), "InvalidTagParameterException: Tag keys must not begin with 'aws:'");
+    wharf.check(
+        &tag(r#"{"Key": "aws:x", "Value": "2"}"#),
+        "InvalidTagParameterException: Tag keys must not begin with 'aws:'",
+    );
     wharf.check(&format!(r#"ecr.UntagResource {{{arn}, "tagKeys": ["b", "c"]}}"#), "{}");
     wharf.check(&format!("ecr.ListTagsForResource {{{arn}}}"), r#"{"tags": [{"Key": "a", "Value": "2"}]}"#);
     let many: Vec<String> = (0..50).map(|n| format!(r#"{{"Key": "k{n}", "Value": ""}}"#)).collect();
@@ -134,11 +145,17 @@ fn the_registry() {
         "ecr.GetRegistryPolicy {}",
         "RegistryPolicyNotFoundException: Registry policy does not exist in the registry with id '123456789012'",
     );
-    wharf.check(r#"ecr.GetAccountSetting {"name": "BLOB_MOUNTING"}"#, r#"{"name": "BLOB_MOUNTING", "value": "DISABLED"}"#);
+    wharf.check(
+        r#"ecr.GetAccountSetting {"name": "BLOB_MOUNTING"}"#,
+        r#"{"name": "BLOB_MOUNTING", "value": "DISABLED"}"#,
+    );
     let put = r#"ecr.PutAccountSetting {"name": "BLOB_MOUNTING", "value": "ENABLED"}"#;
     wharf.check(put, r#"{"name": "BLOB_MOUNTING", "value": "ENABLED"}"#);
     wharf.restart_with(Vec::new());
-    wharf.check(r#"ecr.GetAccountSetting {"name": "BLOB_MOUNTING"}"#, r#"{"name": "BLOB_MOUNTING", "value": "ENABLED"}"#);
+    wharf.check(
+        r#"ecr.GetAccountSetting {"name": "BLOB_MOUNTING"}"#,
+        r#"{"name": "BLOB_MOUNTING", "value": "ENABLED"}"#,
+    );
     wharf.check(
         r#"ecr.PutAccountSetting {"name": "BLOB_MOUNTING", "value": "MAYBE"}"#,
         "InvalidParameterException: Invalid parameter at 'value' failed to satisfy constraint: 'must be one of ENABLED, DISABLED'",
@@ -157,7 +174,8 @@ fn the_registry() {
 fn an_authorization_says_whose_it_is_where_and_until_when() {
     let wharf = wharf();
     let principal = Principal { account: scope().account, arn: "arn".to_owned(), user_id: "id".to_owned() };
-    let settings = |host: &str| control::Settings { registry_host: host.to_owned(), ..wharf.settings().clone() };
+    let settings =
+        |host: &str| control::Settings { registry_host: host.to_owned(), ..wharf.settings().clone() };
     let grant = |host: &str, ids: Option<Vec<String>>| {
         let request = api::ecr::GetAuthorizationTokenRequest { registry_ids: ids };
         control::ecr::authorization(&settings(host), wharf.now, &principal, scope(), &request)

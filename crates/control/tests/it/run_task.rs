@@ -112,7 +112,9 @@ fn what_keeps_an_instance_out() {
         &format!(r#"{{"tasks": [], "failures": [{{"arn": "{arn}", "reason": "ATTRIBUTE"}}]}}"#),
     );
     wharf.check(
-        &format!(r#"UpdateContainerInstancesState {{"containerInstances": ["{arn}"], "status": "DRAINING"}}"#),
+        &format!(
+            r#"UpdateContainerInstancesState {{"containerInstances": ["{arn}"], "status": "DRAINING"}}"#
+        ),
         r#"{"...": true, "failures": []}"#,
     );
     wharf.check(
@@ -272,9 +274,13 @@ fn start_task_tells_of_each_instance() {
     let there = wharf.call("ListContainerInstances {}").expect("a list");
     let there = text(&there["containerInstanceArns"][0]);
     let gone = agent::register(&mut wharf);
-    wharf.check(&format!(r#"DeregisterContainerInstance {{"containerInstance": "{gone}"}}"#), r#"{"...": true}"#);
+    wharf.check(
+        &format!(r#"DeregisterContainerInstance {{"containerInstance": "{gone}"}}"#),
+        r#"{"...": true}"#,
+    );
     let idle = agent::register(&mut wharf);
-    let unknown = "arn:aws:ecs:us-east-1:123456789012:container-instance/default/00000000000000000000000000000001";
+    let unknown =
+        "arn:aws:ecs:us-east-1:123456789012:container-instance/default/00000000000000000000000000000001";
     wharf.check(
         &format!(
             r#"StartTask {{"taskDefinition": "web", "containerInstances":

@@ -3,7 +3,8 @@
 use crate::harness::Wharf;
 use std::time::Duration;
 
-const ASSUME: &str = r#"sts.AssumeRole {"RoleArn": "arn:aws:iam::123456789012:role/path/deploy", "RoleSessionName": "me""#;
+const ASSUME: &str =
+    r#"sts.AssumeRole {"RoleArn": "arn:aws:iam::123456789012:role/path/deploy", "RoleSessionName": "me""#;
 
 #[test]
 fn the_caller() {
@@ -35,13 +36,15 @@ fn a_role_session_has_a_key_until_it_expires() {
 #[test]
 fn what_is_not_a_role_of_the_account_is_refused() {
     let mut wharf = Wharf::new();
-    let other = r#"sts.AssumeRole {"RoleArn": "arn:aws:iam::210987654321:role/deploy", "RoleSessionName": "me"}"#;
+    let other =
+        r#"sts.AssumeRole {"RoleArn": "arn:aws:iam::210987654321:role/deploy", "RoleSessionName": "me"}"#;
     wharf.check(
         other,
         "AccessDenied: User: arn:aws:iam::123456789012:root is not authorized to perform: sts:AssumeRole on resource: \
          arn:aws:iam::210987654321:role/deploy",
     );
-    let user = r#"sts.AssumeRole {"RoleArn": "arn:aws:iam::123456789012:user/deploy", "RoleSessionName": "me"}"#;
+    let user =
+        r#"sts.AssumeRole {"RoleArn": "arn:aws:iam::123456789012:user/deploy", "RoleSessionName": "me"}"#;
     wharf.check(user, "ValidationError: arn:aws:iam::123456789012:user/deploy is invalid");
     wharf.check(
         &format!(r#"{ASSUME}, "Policy": "{{}}"}}"#),
@@ -50,7 +53,10 @@ fn what_is_not_a_role_of_the_account_is_refused() {
     wharf.become_principal("arn:aws:sts::123456789012:assumed-role/deploy/me");
     let error = wharf.call(&format!(r#"{ASSUME}, "DurationSeconds": 3601}}"#)).expect_err("chained");
     assert!(error.contains("1 hour session limit"), "{error}");
-    wharf.check("sts.GetSessionToken {}", "AccessDenied: Cannot call GetSessionToken with session credentials");
+    wharf.check(
+        "sts.GetSessionToken {}",
+        "AccessDenied: Cannot call GetSessionToken with session credentials",
+    );
 }
 
 #[test]

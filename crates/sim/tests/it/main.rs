@@ -35,8 +35,9 @@ fn seeds() {
     }
     let (tasks, restarts) = (AtomicU64::new(0), AtomicU64::new(0));
     for_seeds(SEEDS, |seed| {
-        let summary = sim::run(seed, None)
-            .unwrap_or_else(|broken| panic!("{broken}\nSIM_SEED={seed} cargo test -p sim seeds -- --nocapture"));
+        let summary = sim::run(seed, None).unwrap_or_else(|broken| {
+            panic!("{broken}\nSIM_SEED={seed} cargo test -p sim seeds -- --nocapture")
+        });
         tasks.fetch_add(summary.tasks as u64, Ordering::Relaxed);
         restarts.fetch_add(summary.restarts, Ordering::Relaxed);
     });
