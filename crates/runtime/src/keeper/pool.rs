@@ -36,7 +36,7 @@ impl Pool {
     pub(super) fn take(&mut self) -> io::Result<Worker> {
         match self.ready.pop_front() {
             Some(worker) => Ok(worker),
-            None => self.fork(),
+            None => self.fork(&[]),
         }
     }
 
@@ -44,8 +44,10 @@ impl Pool {
         self.ready.len() >= READY
     }
 
-    pub(super) fn add_one(&mut self) -> io::Result<()> {
-        let worker = self.fork()?;
+    /// Forks a worker, which first removes what other containers left: that may wait some milliseconds for a lock
+    /// of the kernel's, and the keeper must not.
+    pub(super) fn add_one(&mut self, leaving: &[Group]) -> io::Result<()> {
+        let worker = self.fork(leaving)?;
         self.ready.push_back(worker);
         Ok(())
     }
@@ -54,10 +56,10 @@ impl Pool {
         self.hierarchies.group(name)
     }
 
-    /// Forgets a waiting worker that ended by itself; true if it was one.
-    pub(super) fn forget(&mut self, pid: i32) -> bool {
-        let at = self.ready.iter().position(|worker| worker.pid == pid);
-        at.and_then(|at| self.ready.remove(at)).map(|worker| self.group(&worker.group).remove()).is_some()
+    /// Forgets a waiting worker that ended by itself; its group is left to be removed.
+    pub(super) fn forget(&mut self, pid: i32) -> Option<Group> {
+        let at = self.ready.iter().position(|worker| worker.pid == pid)?;
+        self.ready.remove(at).map(|worker| self.group(&worker.group))
     }
 
     /// Sends all waiting workers home; their groups are left to be removed.
@@ -66,7 +68,7 @@ impl Pool {
         names.iter().map(|name| self.group(name)).collect()
     }
 
-    fn fork(&mut self) -> io::Result<Worker> {
+    fn fork(&mut self, leaving: &[Group]) -> io::Result<Worker> {
         let (ours, theirs) =
             rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
         self.forked += 1;
@@ -78,7 +80,13 @@ impl Pool {
             -1 => Err(io::Error::last_os_error()),
             0 => {
                 drop(ours);
-                become_worker(theirs, |socket| worker::work(socket, &self.hierarchies, &group, &self.filter))
+                become_worker(theirs, |socket| {
+                    for group in leaving {
+                        // The keeper looks again later.
+                        group.remove();
+                    }
+                    worker::work(socket, &self.hierarchies, &group, &self.filter);
+                })
             }
             pid => Ok(Worker { pid, socket: ours, group: name }),
         }

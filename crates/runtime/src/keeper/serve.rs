@@ -155,9 +155,10 @@ impl Keeper {
     }
 
     fn idle(&mut self) {
-        self.leaving.retain(|group| !group.remove());
         let wanted = self.driver.is_some() && !self.pool.is_full() && self.ending.is_none();
-        if wanted && let Err(error) = self.pool.add_one() {
+        if !wanted {
+            self.leaving.retain(|group| !group.remove());
+        } else if let Err(error) = self.pool.add_one(&self.leaving) {
             complain(&format!("cannot fork a worker: {error}"));
         }
         let alive = self.containers.values().any(|c| c.is_alive() || c.making.is_some());
@@ -292,13 +293,14 @@ impl Keeper {
             if pid <= 0 {
                 return;
             }
-            match self.pids.remove(&pid) {
-                Some(number) => self.ended(number, status),
-                None if self.pool.forget(pid) => {}
-                None if self.containers.values().any(|c| c.making.is_some()) => {
-                    self.early.push((pid, status))
-                }
-                None => self.early.clear(),
+            if let Some(number) = self.pids.remove(&pid) {
+                self.ended(number, status);
+            } else if let Some(group) = self.pool.forget(pid) {
+                self.leaving.push(group);
+            } else if self.containers.values().any(|c| c.making.is_some()) {
+                self.early.push((pid, status));
+            } else {
+                self.early.clear();
             }
         }
     }
@@ -311,9 +313,7 @@ impl Keeper {
         let exit = container.finish(status, &mut self.buffer);
         container.output = [None, None];
         let id = container.id.clone();
-        if !container.group.remove() {
-            self.leaving.push(container.group.clone());
-        }
+        self.leaving.push(container.group.clone());
         let removing = container.removing.take();
         self.say(&Message::Exited { id, exit });
         if let Some(request) = removing {
@@ -325,7 +325,7 @@ impl Keeper {
     pub(super) fn forget(&mut self, number: u64) {
         if let Some(container) = self.containers.remove(&number) {
             self.numbers.remove(&container.id);
-            if !container.group.remove() {
+            if container.exit.is_none() {
                 self.leaving.push(container.group);
             }
         }
