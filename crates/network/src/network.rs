@@ -118,6 +118,14 @@ impl Network {
         resolver
     }
 
+    /// As on a machine whose only name server is on a loopback address.
+    #[cfg(test)]
+    pub(crate) fn with_local_resolver(mut self, local: Ipv4Addr) -> Result<Self> {
+        self.resolver = Resolver { local: Some(local), ..Resolver::default() };
+        self.install_rules()?;
+        Ok(self)
+    }
+
     /// A namespace with an address on one of the bridges.
     pub fn connect(&mut self) -> Result<Endpoint> {
         let (bridge, address) = self.free_address()?;

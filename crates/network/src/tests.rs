@@ -222,6 +222,27 @@ fn a_second_opening_takes_over_and_a_second_owner_gets_its_own() {
 }
 
 #[test]
+fn a_resolver_on_loopback_is_reached_through_the_gateway() {
+    on_a_host(|_| {
+        let local = Ipv4Addr::new(127, 0, 0, 53);
+        let server = UdpSocket::bind((local, 53)).expect("binds");
+        server.set_read_timeout(Some(PATIENCE)).expect("timeout");
+        let mut network = open("/data/a").with_local_resolver(local).expect("installs");
+        let (container, address) = connect(&mut network);
+        assert_eq!(network.resolver(address.gateway).servers, [std::net::IpAddr::from(address.gateway)]);
+        let client = inside(&container, || UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("binds"));
+        client.set_read_timeout(Some(PATIENCE)).expect("timeout");
+        client.send_to(b"name?", (address.gateway, 53)).expect("sends");
+        let mut buffer = [0; 16];
+        let (length, peer) = server.recv_from(&mut buffer).expect("arrives");
+        server.send_to(&buffer[..length], peer).expect("answers");
+        let (_, from) = client.recv_from(&mut buffer).expect("comes back");
+        assert_eq!(from.ip(), address.gateway);
+        network.close().expect("closes");
+    });
+}
+
+#[test]
 fn nothing_stays_behind() {
     on_a_host(|_| {
         let mut route = Socket::open_route().expect("netlink");
