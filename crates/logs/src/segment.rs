@@ -43,17 +43,20 @@ pub(crate) struct Block {
     pub(crate) max: i64,
 }
 
+/// A frame in the file, as far as the index must know it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Written {
+    pub(crate) offset: u64,
+    pub(crate) len: u64,
+    pub(crate) ingested_at: i64,
+    /// The least and greatest time of its events, and how many they are.
+    pub(crate) times: (i64, i64, u64),
+}
+
 impl Index {
-    /// Takes in a frame at `offset` whose first event has the given position.
-    pub(crate) fn add(
-        &mut self,
-        offset: u64,
-        len: u64,
-        first: u64,
-        ingested_at: i64,
-        times: (i64, i64, u64),
-    ) {
-        let (min, max, count) = times;
+    /// Takes in the next frame of the segment that begins at position `first`.
+    pub(crate) fn add(&mut self, first: u64, frame: Written) {
+        let Written { offset, len, ingested_at, times: (min, max, count) } = frame;
         if self.count == 0 {
             self.first_ingested_at = ingested_at;
         }
@@ -109,7 +112,7 @@ pub(crate) fn scan(path: &Path, first: u64) -> Result<(Index, u64), Error> {
         let Some(batch) = frame::decode(&head, &body) else { break };
         let len = (HEAD + length) as u64;
         let ingested_at = batch.ingested_at;
-        index.add(offset, len, first, ingested_at, times(batch.map(|(at, _)| at)));
+        index.add(first, Written { offset, len, ingested_at, times: times(batch.map(|(at, _)| at)) });
         offset += len;
     }
     Ok((index, offset))

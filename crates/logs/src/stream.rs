@@ -2,7 +2,7 @@
 
 use crate::Error;
 use crate::frame::{self, MAGIC};
-use crate::segment::{self, Block, Index, Segment};
+use crate::segment::{self, Block, Index, Segment, Written};
 use crate::store::Event;
 use std::fs::{self, File, OpenOptions};
 use std::io::ErrorKind;
@@ -127,7 +127,8 @@ impl Stream {
         }
         let len = frame.len() as u64;
         let times = segment::times(events.iter().map(|e| e.timestamp));
-        segment.index.get_or_insert_default().add(segment.len, len, segment.first, now, times);
+        let written = Written { offset: segment.len, len, ingested_at: now, times };
+        segment.index.get_or_insert_default().add(segment.first, written);
         segment.len += len;
         segment.written_at = now;
         state.next = Some(next + events.len() as u64);
