@@ -242,6 +242,36 @@ fn a_resolver_on_loopback_is_reached_through_the_gateway() {
     });
 }
 
+/// Needs `iptables`, which every machine with Docker has.
+#[test]
+fn a_forward_chain_that_drops_is_told_about_our_bridges() {
+    on_a_host(|neighbour| {
+        let iptables = |arguments: &str| {
+            let output = std::process::Command::new("iptables").args(arguments.split(' ')).output();
+            let output = output.expect("this test needs iptables: apt-get install iptables");
+            assert!(output.status.success(), "{arguments}: {}", String::from_utf8_lossy(&output.stderr));
+            String::from_utf8_lossy(&output.stdout).into_owned()
+        };
+        // As Docker leaves it.
+        iptables("-P FORWARD DROP");
+        iptables("-N DOCKER-USER");
+        iptables("-A DOCKER-USER -j RETURN");
+        iptables("-I FORWARD -j DOCKER-USER");
+        let mut network = open("/data/a");
+        let (container, address) = connect(&mut network);
+        let listener = serve_tcp(&container, 80);
+        network
+            .publish(&[publication(Protocol::Tcp, Ipv4Addr::UNSPECIFIED, 8080, (address.ip, 80))])
+            .expect("publishes");
+        ask_tcp(&listener, Some(&neighbour), SocketAddrV4::new(LAN, 8080))
+            .expect("passes the other firewall");
+        drop(open("/data/a"));
+        assert_eq!(iptables("-S DOCKER-USER").matches("wharf0+").count(), 2, "each rule once");
+        network.close().expect("closes");
+        assert_eq!(iptables("-S DOCKER-USER").matches("wharf0+").count(), 0);
+    });
+}
+
 #[test]
 fn nothing_stays_behind() {
     on_a_host(|_| {

@@ -25,6 +25,9 @@ const ROUNDS: usize = 25;
 /// Between rounds, so that pools are full again and the peers' remains are gone: the quiet case.
 const PAUSE: Duration = Duration::from_millis(150);
 const PROGRAM: &str = "bin/first";
+const WAITER: &str = "bin/wait";
+const BASE: u64 = 0x40_0000;
+const CODE_AT: u64 = 120;
 
 fn main() {
     let host = network::Network::isolate().expect("this benchmark needs root");
@@ -67,6 +70,7 @@ fn main() {
         report(&format!("{peer} run, new netns"), times, &runc);
     }
     tokio.block_on(ours.burst(60, 4));
+    tokio.block_on(ours.memory(50));
     tokio.block_on(ours.runtime.shutdown(false)).expect("shuts down");
 }
 
@@ -107,6 +111,7 @@ fn first_instruction(out: &Path) -> f64 {
 }
 
 struct Ours {
+    data: PathBuf,
     runtime: Builtin,
     image: String,
     out: PathBuf,
@@ -119,7 +124,7 @@ impl Ours {
         config.keeper = Some(env!("CARGO_BIN_EXE_wharf-keeper").into());
         let runtime = Builtin::open(config).expect("opens");
         runtime.pull(&image, None).await.expect("pulls");
-        Self { runtime, image, out: out.to_owned() }
+        Self { data: dir.join("data"), runtime, image, out: out.to_owned() }
     }
 
     fn spec(&self, bridge: bool) -> ContainerSpec {
@@ -159,6 +164,26 @@ impl Ours {
         first - begin
     }
 
+    /// What the keeper and its workers cost beside containers that only wait.
+    async fn memory(&self, containers: usize) {
+        let settle = Duration::from_secs(1);
+        tokio::time::sleep(settle).await;
+        let before = keeper_kib(&self.data);
+        let mut running = Vec::new();
+        for _ in 0..containers {
+            let spec = ContainerSpec { command: Some(vec![format!("/{WAITER}")]), ..self.spec(true) };
+            let id = self.runtime.create(spec).await.expect("creates").runtime_id;
+            self.runtime.start(&id).await.expect("starts");
+            running.push(id);
+        }
+        tokio::time::sleep(settle).await;
+        let after = keeper_kib(&self.data);
+        println!("keeper and idle workers: {before} KiB; with {containers} containers: {after} KiB");
+        for id in running {
+            self.runtime.remove(&id).await.expect("removes");
+        }
+    }
+
     /// Starts a second, so many at once.
     async fn burst(&self, total: usize, at_once: usize) {
         tokio::time::sleep(PAUSE).await;
@@ -189,12 +214,30 @@ impl Ours {
     }
 }
 
+/// Proportional set size of the keeper and its idle workers, in KiB.
+fn keeper_kib(dir: &Path) -> u64 {
+    let mut sum = 0;
+    for process in std::fs::read_dir("/proc").expect("lists").flatten() {
+        let arguments = std::fs::read_to_string(process.path().join("cmdline")).unwrap_or_default();
+        if arguments.starts_with("wharf-keeper") && arguments.contains(&*dir.to_string_lossy()) {
+            let rollup = std::fs::read_to_string(process.path().join("smaps_rollup")).unwrap_or_default();
+            let pss = rollup
+                .lines()
+                .find_map(|line| line.strip_prefix("Pss:")?.split_whitespace().next()?.parse::<u64>().ok());
+            sum += pss.unwrap_or(0);
+        }
+    }
+    sum
+}
+
 fn image() -> BuiltImage {
     let mut layer = LayerWriter::in_memory();
     for directory in ["bin", "out"] {
         layer.directory(directory, 0o755).expect("adds");
     }
     layer.file(PROGRAM, &program(), 0o755).expect("adds");
+    // mov eax, pause; syscall; jmp to the beginning
+    layer.file(WAITER, &elf(&[0xb8, 34, 0, 0, 0, 0x0f, 0x05, 0xeb, 0xf7]), 0o755).expect("adds");
     let run = Run { cmd: vec![format!("/{PROGRAM}")], ..Run::default() };
     BuiltImage::new(Format::Oci, Platform::host(), &run, vec![layer.finish().expect("finishes")])
         .expect("builds")
@@ -202,8 +245,6 @@ fn image() -> BuiltImage {
 
 /// A whole static program of some 200 bytes: clock_gettime(MONOTONIC), open("/out/t"), write, exit.
 fn program() -> Vec<u8> {
-    const BASE: u64 = 0x40_0000;
-    const CODE_AT: u64 = 120;
     let mut code: Vec<u8> = vec![
         0x48, 0x83, 0xec, 0x40, // sub rsp, 64
         0xbf, 1, 0, 0, 0, // mov edi, 1
@@ -227,6 +268,11 @@ fn program() -> Vec<u8> {
     let path = u32::try_from(BASE + CODE_AT + code.len() as u64).expect("small");
     code[20..24].copy_from_slice(&path.to_le_bytes());
     code.extend(b"/out/t\0");
+    elf(&code)
+}
+
+/// The smallest executable around some code.
+fn elf(code: &[u8]) -> Vec<u8> {
     let size = CODE_AT + code.len() as u64;
     let mut elf = vec![0x7f, b'E', b'L', b'F', 2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     elf.extend([2, 0, 62, 0, 1, 0, 0, 0]); // executable, x86-64, version 1
