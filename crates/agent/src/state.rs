@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -75,15 +76,22 @@ impl DataDir {
         let path = self.path.join("tasks.journal");
         let failed = |source| AgentError::DataDir { path: path.clone(), source };
         let checkpoint = read(&path).map_err(failed)?;
-        let mut writer =
-            Writer { path: path.clone(), file: None, live: checkpoint.clone(), bytes: 0, rewrite_at: 0 };
+        let closing = Arc::new(AtomicBool::new(false));
+        let mut writer = Writer {
+            path: path.clone(),
+            file: None,
+            live: checkpoint.clone(),
+            bytes: 0,
+            rewrite_at: 0,
+            closing: closing.clone(),
+        };
         writer.rewrite().map_err(failed)?;
         let (sender, receiver) = mpsc::channel();
         let thread = std::thread::Builder::new()
             .name("agent-journal".to_owned())
             .spawn(move || writer.run(&receiver, &deliver))
             .map_err(failed)?;
-        Ok((checkpoint, Journal { sender, thread }))
+        Ok((checkpoint, Journal { sender, thread, closing }))
     }
 }
 
@@ -124,6 +132,7 @@ enum Entry<M> {
 pub(crate) struct Journal<M> {
     sender: mpsc::Sender<Entry<M>>,
     thread: JoinHandle<()>,
+    closing: Arc<AtomicBool>,
 }
 
 impl<M> Journal<M> {
@@ -141,8 +150,9 @@ impl<M> Journal<M> {
         }
     }
 
-    /// Waits until everything is written.
+    /// Waits until everything is written, unless the disk will not have it.
     pub(crate) fn close(self) {
+        self.closing.store(true, Ordering::Relaxed);
         drop(self.sender);
         if self.thread.join().is_err() {
             tracing::error!("the journal's thread panicked");
@@ -156,6 +166,8 @@ struct Writer {
     live: Checkpoint,
     bytes: u64,
     rewrite_at: u64,
+    /// Nobody waits for a disk any more.
+    closing: Arc<AtomicBool>,
 }
 
 impl Writer {
@@ -178,6 +190,9 @@ impl Writer {
             }
             while let Err(error) = self.append(&text) {
                 tracing::error!(%error, path = %self.path.display(), "cannot write the journal; trying again");
+                if self.closing.load(Ordering::Relaxed) {
+                    return;
+                }
                 std::thread::sleep(RETRY);
             }
             messages.into_iter().for_each(deliver);

@@ -16,6 +16,8 @@ pub struct Config {
     pub stop_timeout: Duration,
     /// How long stopped containers are kept.
     pub cleanup_wait: Duration,
+    /// How many stopped tasks are kept at most; beyond that the oldest go before their time.
+    pub stopped_tasks_max: usize,
     /// How long container changes are gathered while their task does not change.
     pub gather_wait: Duration,
     /// The runtime runs health checks and tells [`Input::Health`](crate::Input::Health).
@@ -34,6 +36,7 @@ impl Default for Config {
             resources: Resources::default(),
             stop_timeout: Duration::from_secs(30),
             cleanup_wait: Duration::from_secs(3 * 3600),
+            stopped_tasks_max: 1000,
             gather_wait: Duration::from_secs(10),
             health_checks: false,
             metadata_endpoints: false,

@@ -43,6 +43,8 @@ pub struct Engine {
     /// Tasks that have not got their part of the instance, in their order.
     queue: BTreeSet<TaskKey>,
     taken: Taken,
+    /// Tasks that only wait to be forgotten.
+    ended: BTreeSet<TaskKey>,
     timers: BTreeSet<(Timestamp, TaskKey)>,
     dirty: BTreeSet<TaskKey>,
     pub(crate) recovered: bool,
@@ -71,6 +73,7 @@ impl Engine {
             manifest: None,
             queue: BTreeSet::new(),
             taken: Taken::default(),
+            ended: BTreeSet::new(),
             timers: BTreeSet::new(),
             dirty: BTreeSet::new(),
             recovered: false,
@@ -248,6 +251,7 @@ impl Engine {
             self.advance(&mut task, now);
             self.clean_up(&mut task, now);
             self.report(&mut task, now);
+            self.limit_ended(&task);
         }
         if task.desired == Desired::Stopped {
             self.queue.remove(&key);
@@ -280,7 +284,23 @@ impl Engine {
         }
     }
 
+    /// Short tasks in great numbers must not fill the memory until the clean-up wait is over.
+    fn limit_ended(&mut self, task: &Task) {
+        if self.cleanup_due(task).is_none() {
+            return;
+        }
+        self.ended.insert(task.order);
+        while self.ended.len() > self.config.stopped_tasks_max {
+            let Some(oldest) = self.ended.pop_first() else { return };
+            if let Some(task) = self.tasks.get_mut(&oldest) {
+                task.passing.hurry = true;
+                self.dirty.insert(oldest);
+            }
+        }
+    }
+
     fn forget(&mut self, task: &Task) {
+        self.ended.remove(&task.order);
         self.by_arn.remove(task.arn());
         for id in task.containers.iter().filter_map(|c| c.runtime_id.as_ref()) {
             self.by_runtime_id.remove(id);
@@ -317,7 +337,8 @@ impl Engine {
     /// When a stopped task may be forgotten; never while its end is not reported.
     pub(crate) fn cleanup_due(&self, task: &Task) -> Option<Timestamp> {
         let reported = task.reported == Status::Stopped && !task.passing.report_again;
-        task.stopped_at.filter(|_| reported).map(|at| at.after(self.config.cleanup_wait))
+        let wait = if task.passing.hurry { Duration::ZERO } else { self.config.cleanup_wait };
+        task.stopped_at.filter(|_| reported).map(|at| at.after(wait))
     }
 
     /// A delay that differs from one use to the next, between `delay` and one and a half times it.

@@ -166,6 +166,8 @@ pub(crate) struct PassingTask {
     /// When something is to be done next without any other cause.
     pub wake: Option<Timestamp>,
     pub cleanup: Cleanup,
+    /// Too many tasks have stopped since: this one does not wait any longer to be forgotten.
+    pub hurry: bool,
     /// Differs from what was last saved.
     pub unsaved: bool,
 }

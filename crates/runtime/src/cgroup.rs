@@ -342,6 +342,18 @@ impl Group {
         }
     }
 
+    /// Kills whatever is in the group.
+    pub(crate) fn kill(&self) {
+        let Some((name, _)) = self.directories.first() else { return };
+        for pid in self.read(name, "cgroup.procs").unwrap_or_default().lines().filter_map(|l| l.parse().ok())
+        {
+            if let Some(pid) = rustix::process::Pid::from_raw(pid) {
+                // It may have ended since.
+                rustix::process::kill_process(pid, rustix::process::Signal::KILL).ok();
+            }
+        }
+    }
+
     /// Removes the group; false if a process that is ending still holds it.
     pub(crate) fn remove(&self) -> bool {
         let own_devices = self.devices.iter().map(|d| d.parent.join(&d.name));

@@ -64,6 +64,8 @@ pub struct LogReader {
     path: PathBuf,
     file: Option<(File, u64)>,
     offset: u64,
+    /// The last place at which no line was half read.
+    settled: u64,
     buffer: Vec<u8>,
     /// Pieces of an unfinished line of each stream.
     pieces: [Vec<u8>; 2],
@@ -88,6 +90,7 @@ impl LogReader {
         if let Some((mut file, inode)) = files.into_iter().find(|(_, inode)| *inode == position.inode) {
             file.seek(SeekFrom::Start(position.offset))?;
             reader.offset = position.offset;
+            reader.settled = position.offset;
             reader.file = Some((file, inode));
         }
         Ok(reader)
@@ -95,7 +98,7 @@ impl LogReader {
 
     /// Just behind the last line that [`LogReader::read`] gave.
     pub fn position(&self) -> LogPosition {
-        LogPosition { inode: self.file.as_ref().map_or(0, |(_, inode)| *inode), offset: self.offset }
+        LogPosition { inode: self.file.as_ref().map_or(0, |(_, inode)| *inode), offset: self.settled }
     }
 
     /// The lines that are there now, some tens of kilobytes at a time; none at the end of what was written so far.
@@ -105,6 +108,7 @@ impl LogReader {
             if self.file.is_none() {
                 self.file = self.files()?.pop();
                 self.offset = 0;
+                self.settled = 0;
             }
             let Some((file, _)) = &mut self.file else { break };
             let at = self.buffer.len();
@@ -153,6 +157,7 @@ impl LogReader {
         };
         self.file = Some(next);
         self.offset = 0;
+        self.settled = 0;
         self.buffer.clear();
         Ok(true)
     }
@@ -169,6 +174,9 @@ impl LogReader {
                 }
             }
             start = end + 1;
+            if self.pieces.iter().all(Vec::is_empty) {
+                self.settled = self.offset + start as u64;
+            }
         }
         self.buffer.drain(..start);
         self.offset += start as u64;
@@ -249,7 +257,15 @@ mod tests {
         let long = vec![b'x'; 100_000];
         log.append(Stream::Stdout, &long, Timestamp(1)).expect("writes");
         log.append(Stream::Stdout, b"y\n", Timestamp(2)).expect("writes");
-        let lines = all(&mut LogReader::open(&path));
+        let mut reader = LogReader::open(&path);
+        let lines = all(&mut reader);
+        assert_eq!((lines.len(), lines[0].message.len()), (1, 100_001));
+        // A reader that stops in the middle of a line begins that line again.
+        log.append(Stream::Stdout, &long, Timestamp(3)).expect("writes");
+        assert!(all(&mut reader).is_empty());
+        let position = reader.position();
+        log.append(Stream::Stdout, b"z\n", Timestamp(4)).expect("writes");
+        let lines = all(&mut LogReader::open_at(&path, position).expect("opens"));
         assert_eq!((lines.len(), lines[0].message.len()), (1, 100_001));
     }
 

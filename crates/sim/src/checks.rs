@@ -256,6 +256,19 @@ impl World {
         }
     }
 
+    /// How many messages the core has given up.
+    pub(crate) fn given_up(&self) -> u64 {
+        self.core.as_ref().map_or(0, |core| core.state().sessions.given_up())
+    }
+
+    /// Since then, every message was acknowledged.
+    pub(crate) fn check_acknowledged(&self, before: u64) -> Check {
+        match self.given_up() - before {
+            0 => Ok(()),
+            lost => Err(format!("the agents do not acknowledge {lost} messages")),
+        }
+    }
+
     /// After the last calls everything has been given back.
     pub(crate) fn check_empty(&self) -> Check {
         let Some(core) = &self.core else { return Err("the core does not come back".to_owned()) };

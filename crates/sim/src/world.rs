@@ -19,8 +19,9 @@ use stdx::{Rng, Timestamp};
 
 /// How long calls and faults go on.
 const STORM: Duration = Duration::from_secs(600);
-/// How long things may take to settle: resends, reconnections and hanging pulls included.
-const CALM: Duration = Duration::from_secs(2400);
+/// How long things may take to settle: resends, reconnections and hanging pulls included. As long again nothing may
+/// stir any more.
+const CALM: Duration = Duration::from_secs(1500);
 /// Longer than STOPPED tasks can be described.
 const REST: Duration = Duration::from_secs(3 * 3600);
 
@@ -137,7 +138,10 @@ impl World {
             self.schedule(Duration::ZERO, Event::AgentStart(id));
         }
         self.run_for(CALM)?;
-        let converged = self.check_converged().and_then(|()| self.check_sweep());
+        let given_up = self.given_up();
+        self.run_for(CALM)?;
+        let acknowledged = self.check_acknowledged(given_up);
+        let converged = self.check_converged().and(acknowledged).and_then(|()| self.check_sweep());
         self.hold(converged)?;
         for request in self.last_calls() {
             self.send_request(Caller::Client, request);

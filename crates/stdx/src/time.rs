@@ -72,7 +72,10 @@ impl Timestamp {
     /// `2026-11-22T17:20:05Z`, with milliseconds only where there are any.
     pub fn iso8601(self) -> String {
         let c = self.calendar();
-        let date = format!("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}", c.year, c.month, c.day, c.hour, c.minute, c.second);
+        let date = format!(
+            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}",
+            c.year, c.month, c.day, c.hour, c.minute, c.second
+        );
         if c.millisecond == 0 { format!("{date}Z") } else { format!("{date}.{:03}Z", c.millisecond) }
     }
 }

@@ -83,6 +83,8 @@ pub struct Sessions {
     by_connection: BTreeMap<ConnectionId, InstanceId>,
     timers: BTreeSet<(Timestamp, InstanceId, Alarm)>,
     health: BTreeMap<InstanceId, InstanceHealth>,
+    /// Messages that were never acknowledged, however often they were sent.
+    given_up: u64,
     /// The number that the next payload or manifest gets, if it has been set aside.
     pub(crate) timeline: u64,
 }
@@ -107,6 +109,8 @@ struct Told {
     credentials: [Option<Timestamp>; 2],
     /// The payload that waits for its answer.
     payload: Option<u64>,
+    /// The agent has taken it, or need not be told.
+    is_known: bool,
 }
 
 /// A message that the agent has not acknowledged.
@@ -155,6 +159,11 @@ impl Sessions {
     /// How many messages wait for an acknowledgement.
     pub fn unanswered(&self) -> usize {
         self.by_instance.values().map(|session| session.unanswered.len()).sum()
+    }
+
+    /// How many messages were sent as often as they may be, and never acknowledged, since the process began.
+    pub fn given_up(&self) -> u64 {
+        self.given_up
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Timestamp> {

@@ -102,7 +102,8 @@ fn tell(tx: &mut Tx<'_>, env: &mut Env<'_>, id: TaskId, messages: &mut Vec<Messa
         send_payload(tx, env, &task, messages);
         return;
     }
-    let known = told.unwrap_or(Told { desired: task.desired_status, credentials: [None; 2], payload: None });
+    let desired = task.desired_status;
+    let known = told.unwrap_or(Told { desired, credentials: [None; 2], payload: None, is_known: true });
     session.told.insert(id, Told { credentials: current, ..known });
     for (index, (now, before)) in current.into_iter().zip(known.credentials).enumerate() {
         if now > before {
@@ -129,7 +130,8 @@ fn send_payload(tx: &mut Tx<'_>, env: &mut Env<'_>, task: &Arc<Task>, messages: 
         // One task a message: one that the agent cannot take must not keep the others unacknowledged.
         tasks: Some(vec![payload::task(tx.state(), env.settings, task)]),
     };
-    let told = Told { desired: task.desired_status, credentials: expiries(task), payload: Some(number) };
+    let (desired, credentials) = (task.desired_status, expiries(task));
+    let told = Told { desired, credentials, payload: Some(number), is_known: false };
     let sessions = tx.sessions();
     sessions.drop_payload(instance, task.id);
     let Some(session) = sessions.by_instance.get_mut(&instance) else { return };
@@ -203,7 +205,7 @@ pub(crate) fn due(tx: &mut Tx<'_>, env: &mut Env<'_>, most: usize) -> Vec<Messag
         match alarm {
             Alarm::Resend(number) => resend(tx, env, (instance, number), &mut messages),
             Alarm::Manifest => {
-                repeat_stops(tx, env, instance, &mut messages);
+                repeat(tx, env, instance, &mut messages);
                 send_manifest(tx, env, instance, &mut messages);
             }
         }
@@ -224,6 +226,7 @@ fn resend(
     }
     if unanswered.attempts >= ATTEMPTS_MAX {
         tracing::warn!(%instance, task = %unanswered.task, "the agent does not acknowledge a message");
+        tx.sessions().given_up += 1;
         return;
     }
     let Some(task) = tx.get::<Task>(&unanswered.task).filter(|t| !t.is_stopped()).cloned() else { return };
@@ -244,12 +247,15 @@ fn resend(
     }
 }
 
-/// Tells an agent again what shall stop and has not: it may have forgotten the task, and then says so.
-fn repeat_stops(tx: &mut Tx<'_>, env: &mut Env<'_>, instance: InstanceId, messages: &mut Vec<Message>) {
+/// Tells an agent again what it never acknowledged, and what shall stop and has not: it may have forgotten the task,
+/// and then says so.
+fn repeat(tx: &mut Tx<'_>, env: &mut Env<'_>, instance: InstanceId, messages: &mut Vec<Message>) {
     for task in live_tasks(tx, instance) {
         let told = tx.state().sessions.by_instance.get(&instance).and_then(|s| s.told.get(&task.id));
-        let is_answered = told.is_some_and(|told| told.payload.is_none());
-        if is_answered && task.desired_status == DesiredStatus::Stopped {
+        let is_due = |told: &Told| {
+            told.payload.is_none() && (!told.is_known || task.desired_status == DesiredStatus::Stopped)
+        };
+        if told.is_some_and(is_due) {
             send_payload(tx, env, &task, messages);
         }
     }
@@ -305,8 +311,9 @@ impl super::Sessions {
         let Some(session) = self.by_instance.get_mut(&instance) else { return };
         let Some(unanswered) = session.unanswered.remove(&number) else { return };
         self.timers.remove(&(unanswered.due, instance, Alarm::Resend(number)));
-        if let Some(told) = session.told.get_mut(&unanswered.task) {
-            told.payload = told.payload.filter(|payload| *payload != number);
+        if let Some(told) = session.told.get_mut(&unanswered.task).filter(|told| told.payload == Some(number)) {
+            told.payload = None;
+            told.is_known = true;
         }
     }
 

@@ -7,6 +7,7 @@ mod clusters;
 mod container_instances;
 mod ecr;
 mod ecr_images;
+mod fargate_rules;
 mod harness;
 mod logs;
 mod paging;

@@ -469,6 +469,20 @@ fn going_down_stops_everything_and_takes_nothing_on() {
 }
 
 #[test]
+fn the_oldest_of_too_many_stopped_tasks_is_forgotten_early() {
+    let mut w = World::with(Config { stopped_tasks_max: 2, ..config() });
+    for n in 1..=4 {
+        w.payload(&ONE.replace("t/1", &format!("t/{n}")));
+        w.run();
+        w.exit("app", 0);
+        w.run();
+    }
+    let kept: Vec<_> = w.engine.tasks().map(|t| t.arn().to_owned()).collect();
+    assert_eq!(kept, ["t/3", "t/4"]);
+    assert_eq!(w.containers.len(), 2);
+}
+
+#[test]
 fn an_out_of_memory_kill_is_named() {
     let mut w = World::new();
     w.payload(ONE);

@@ -15,7 +15,7 @@ const SHM_MIB: u64 = 64;
 /// Docker refuses less; the ECS agent raises smaller limits to it (`ecs-agent`: minimum memory of 4 MiB).
 const MEMORY_MIN_MIB: u64 = 4;
 
-const MASKED: [&str; 11] = [
+const MASKED: [&str; 12] = [
     "/proc/asound",
     "/proc/acpi",
     "/proc/interrupts",
@@ -27,6 +27,7 @@ const MASKED: [&str; 11] = [
     "/proc/sched_debug",
     "/proc/scsi",
     "/sys/firmware",
+    "/sys/devices/virtual/powercap",
 ];
 const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 

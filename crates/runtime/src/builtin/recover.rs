@@ -32,7 +32,7 @@ fn state_error(what: &str) -> impl FnOnce(io::Error) -> RuntimeError {
 }
 
 pub(super) fn open(config: BuiltinConfig) -> Result<Inner> {
-    check_root()?;
+    check_machine()?;
     let dir = &config.data_dir;
     let dir = std::fs::create_dir_all(containers_dir(dir))
         .and_then(|()| std::fs::canonicalize(dir))
@@ -60,14 +60,27 @@ pub(super) fn open(config: BuiltinConfig) -> Result<Inner> {
     Ok(Inner { dir, log, store, puller, hierarchies, wires, link, containers })
 }
 
-fn check_root() -> Result<()> {
-    if rustix::process::geteuid().is_root() {
-        return Ok(());
+fn check_machine() -> Result<()> {
+    let refused = |text: String| Err(RuntimeError::new(ErrorKind::DockerState, text));
+    if !rustix::process::geteuid().is_root() {
+        let text = "the builtin runtime needs root: run Wharf as root, or choose --runtime simulated";
+        return refused(text.to_owned());
     }
-    Err(RuntimeError::new(
-        ErrorKind::DockerState,
-        "the builtin runtime needs root: run Wharf as root, or choose --runtime simulated",
-    ))
+    // libcontainer mounts through mount_setattr.
+    const OLDEST: (u32, u32) = (5, 12);
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    match version(&release) {
+        Some(found) if found < OLDEST => refused(format!(
+            "the builtin runtime needs Linux {}.{} or newer, and this is {release}: update the kernel, or choose --runtime simulated",
+            OLDEST.0, OLDEST.1
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
 /// One name for each data directory, so that several on one machine do not meet.
@@ -231,5 +244,18 @@ fn reopen(link: &Lifeline) -> Result<Vec<Kept>> {
                 std::thread::sleep(REOPEN_PAUSE);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::version;
+
+    #[test]
+    fn kernel_releases() {
+        assert_eq!(version("6.1.0-13-amd64"), Some((6, 1)));
+        assert_eq!(version("5.10.236-227.928.amzn2.x86_64"), Some((5, 10)));
+        assert!(version("5.9.1") < Some((5, 12)));
+        assert_eq!(version("unknown"), None);
     }
 }

@@ -326,6 +326,8 @@ impl Keeper {
         if let Some(container) = self.containers.remove(&number) {
             self.numbers.remove(&container.id);
             if container.exit.is_none() {
+                // A worker that failed halfway may have left a process.
+                container.group.kill();
                 self.leaving.push(container.group);
             }
         }

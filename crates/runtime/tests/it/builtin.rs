@@ -53,6 +53,21 @@ fn a_container_is_confined_like_dockers() {
 }
 
 #[test]
+fn nothing_of_the_host_is_open_in_a_container() {
+    on_a_machine(|machine| async {
+        for (init, pid) in [(false, 1), (true, 2)] {
+            let mut spec = machine.script(&format!("ls -l /proc/{pid}/fd; cat /proc/self/mountinfo"));
+            spec.init = init;
+            let (_, text) = machine.run(spec).await;
+            let open: Vec<_> = text.lines().filter(|l| l.contains(" -> ")).collect();
+            assert_eq!(open.len(), 3, "standard input, output and error:\n{text}");
+            assert!(!text.contains("/sys/fs/cgroup/systemd"), "{text}");
+        }
+        machine
+    });
+}
+
+#[test]
 fn another_user_has_no_capabilities_and_privileged_has_all() {
     on_a_machine(|machine| async {
         let status = "grep -E '^(Cap|NoNew|Seccomp:)' /proc/self/status";

@@ -1,3 +1,5 @@
+//! CBOR bodies, both ways.
+
 use super::*;
 use crate::shape::Type;
 use crate::{Blob, Document, Member, Timestamp, structure};

@@ -1,3 +1,5 @@
+//! JSON bodies, both ways.
+
 use super::*;
 use crate::shape::{self, Pattern, Type};
 use crate::{Blob, Member, Timestamp, Violation, enumeration, structure};

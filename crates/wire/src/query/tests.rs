@@ -1,3 +1,5 @@
+//! Form bodies of both query dialects.
+
 use super::*;
 use crate::{Member, structure};
 use std::collections::BTreeMap;

@@ -1,3 +1,5 @@
+//! From requests to operations, and the envelopes of replies.
+
 use super::*;
 use crate::{ErrorTraits, Exception, Member, Operation, operations, shape, structure};
 
