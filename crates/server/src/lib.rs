@@ -4,6 +4,7 @@
 mod agents;
 mod aws;
 mod catalog;
+mod collector;
 mod driver;
 mod error;
 mod front;
@@ -17,6 +18,7 @@ mod token;
 
 pub use control::state::{AccountId, Region};
 pub use error::{StartError, Unavailable};
+pub use registry::BlobStore;
 pub use root_key::RootKey;
 
 use agents::Agents;
@@ -59,6 +61,7 @@ pub struct Server {
     address: SocketAddr,
     driver: Arc<Driver>,
     home: Scope,
+    blobs: BlobStore,
     end: watch::Sender<bool>,
     serving: JoinHandle<()>,
     timing: JoinHandle<()>,
@@ -88,6 +91,7 @@ impl Server {
         let driver = Driver::new(Core::new(state, settings), committer, agents.clone());
         keep_root_key(&driver, &config).await?;
         let front = front(&config, home, driver.clone(), agents)?;
+        let blobs = front.registry.store().clone();
         let (end, ended) = watch::channel(false);
         let serving = tokio::spawn(listeners.serve(front, ended));
         let clock = driver.clone();
@@ -96,12 +100,17 @@ impl Server {
                 tracing::error!(error = %Chain(&error), "deadlines are no longer kept");
             }
         });
-        Ok(Self { address, driver, home, end, serving, timing })
+        Ok(Self { address, driver, home, blobs, end, serving, timing })
     }
 
     /// Where the server listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The registry's blobs, for whoever pulls images on this machine.
+    pub fn blobs(&self) -> &BlobStore {
+        &self.blobs
     }
 
     /// Makes the cluster `default`, which the ECS console and CLI assume.
@@ -139,6 +148,7 @@ fn front(
     let (registry, tokens) = catalog::open(config, home, driver.clone())?;
     let logs = log_service::LogService::open(&config.data.join("logs"), driver.clone())?;
     tokio::spawn(logs.clone().keep_swept());
+    tokio::spawn(collector::keep_collected(driver.clone(), registry.store().clone()));
     let layers = layers::Layers { driver: driver.clone(), registry: registry.clone(), tokens };
     let identity = Identity { driver: driver.clone(), any_credentials: config.any_credentials, home };
     let aws = aws::Aws { driver: driver.clone(), identity, layers, logs };

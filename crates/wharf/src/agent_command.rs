@@ -13,7 +13,7 @@ const CONFIG_FILE: &str = "/etc/ecs/ecs.config";
 
 pub(crate) async fn run(arguments: &Agent) -> Result<()> {
     let config = config(arguments)?;
-    let runtime = open_runtime(arguments.runtime, &arguments.place.data(), &config.endpoint).await?;
+    let runtime = open_runtime(arguments.runtime, &arguments.place.data(), &config.endpoint, None).await?;
     let (end, ended) = oneshot::channel();
     let mut running = tokio::spawn(agent::run(config, runtime, async { drop(ended.await) }));
     tokio::select! {

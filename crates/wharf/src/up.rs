@@ -5,9 +5,9 @@ use crate::env::chosen_key;
 use crate::place::Endpoint;
 use agent::{AgentConfig, Credentials};
 use anyhow::{Context, Result, bail};
-use image::HostRule;
+use image::{BlobSource, HostRule};
 use runtime::{Builtin, BuiltinConfig, Runtime, Simulated};
-use server::{AccountId, Region, RootKey, Server, ServerConfig};
+use server::{AccountId, BlobStore, Region, RootKey, Server, ServerConfig};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -76,7 +76,10 @@ impl Wharf {
         } else {
             let mut config = agent_config(&endpoint, &root_key, &arguments.place);
             config.on_exit = on_exit(arguments.on_exit);
-            Some(start_agent(config, open_runtime(arguments.runtime, &data, &endpoint.url).await?))
+            Some(start_agent(
+                config,
+                open_runtime(arguments.runtime, &data, &endpoint.url, Some(server.blobs())).await?,
+            ))
         };
         Ok(Self { server, agent, endpoint, root_key })
     }
@@ -134,18 +137,30 @@ pub(crate) fn on_exit(choice: OnExit) -> agent::OnExit {
 }
 
 /// Opens the driver that runs containers. Images of ECR's host names come from the registry at `endpoint`, so that no
-/// name has to resolve.
-pub(crate) async fn open_runtime(driver: Driver, data: &Path, endpoint: &str) -> Result<Arc<dyn Runtime>> {
+/// name has to resolve, and straight from `blobs` where the registry is on this machine.
+pub(crate) async fn open_runtime(
+    driver: Driver,
+    data: &Path,
+    endpoint: &str,
+    blobs: Option<&BlobStore>,
+) -> Result<Arc<dyn Runtime>> {
     let directory = data.join("runtime");
     if driver == Driver::Simulated {
         return Ok(Arc::new(Simulated::new(Some(directory))));
     }
     let mut config = BuiltinConfig::new(directory);
     let endpoint: http::Uri = endpoint.parse().with_context(|| format!("{endpoint} is not a URL"))?;
-    let patterns = ["*.dkr.ecr.*.amazonaws.com", "*.dkr.ecr.*.localhost", "*.dkr-ecr.*.on.aws"];
-    config.hosts.rules = patterns
-        .map(|pattern| HostRule { pattern: pattern.to_owned(), endpoint: endpoint.clone(), blobs: None })
-        .into();
+    let authority = endpoint.authority().map(ToString::to_string).unwrap_or_default();
+    let port = endpoint.port_u16().unwrap_or(80);
+    let localhost = format!("localhost:{port}");
+    let patterns =
+        ["*.dkr.ecr.*.amazonaws.com", "*.dkr.ecr.*.localhost", "*.dkr-ecr.*.on.aws", &authority, &localhost];
+    let rule = |pattern: &str| HostRule {
+        pattern: pattern.to_owned(),
+        endpoint: endpoint.clone(),
+        blobs: blobs.map(|blobs| Arc::new(blobs.clone()) as Arc<dyn BlobSource>),
+    };
+    config.hosts.rules = patterns.into_iter().map(rule).collect();
     let opened = tokio::task::spawn_blocking(|| Builtin::open(config)).await?;
     Ok(Arc::new(
         opened.context("tasks cannot run on this machine (--runtime simulated needs nothing of it)")?,
