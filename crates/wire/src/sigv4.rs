@@ -29,6 +29,7 @@ pub struct Parts<'a> {
     pub path: &'a str,
     /// As it was sent, without the question mark; empty if there is none.
     pub query: &'a str,
+    /// `host` must be among them, for HTTP/2 as well, where it comes as `:authority`.
     pub headers: &'a http::HeaderMap,
 }
 

@@ -92,10 +92,13 @@ fn push_values(out: &mut String, headers: &http::HeaderMap, name: &str) {
             out.push(',');
         }
         let text = String::from_utf8_lossy(value.as_bytes());
+        let text = text.trim_ascii();
+        if !text.contains("  ") && !text.contains('\t') {
+            out.push_str(text);
+            continue;
+        }
         for (m, word) in text.split_ascii_whitespace().enumerate() {
-            if m > 0 {
-                out.push(' ');
-            }
+            out.push_str(if m == 0 { "" } else { " " });
             out.push_str(word);
         }
     }
