@@ -78,6 +78,7 @@ impl LogReader {
             path: path.to_owned(),
             file: None,
             offset: 0,
+            settled: 0,
             buffer: Vec::new(),
             pieces: [Vec::new(), Vec::new()],
         }
