@@ -2,7 +2,7 @@
 
 use crate::driver::{Driver, now};
 use crate::error::Unavailable;
-use crate::identity::{Caller, Identity};
+use crate::identity::{Caller, Identity, root};
 use crate::layers::Layers;
 use crate::log_service::LogService;
 use crate::secret;
@@ -16,6 +16,7 @@ use hyper::body::Incoming;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use stdx::Chain;
+use tokio::sync::watch;
 use wire::route::{Encoded, Route};
 use wire::sigv4::Parts;
 use wire::{Exception, Fault, Service};
@@ -30,6 +31,8 @@ pub(crate) struct Aws {
     pub(crate) identity: Identity,
     pub(crate) layers: Layers,
     pub(crate) logs: LogService,
+    /// Counts resets, for whoever must begin again after one.
+    pub(crate) resets: watch::Sender<u64>,
 }
 
 /// An agent's connection that may be upgraded.
@@ -167,9 +170,23 @@ impl Aws {
         }
     }
 
-    /// Empties everything.
+    /// Makes the cluster `default` of the home account and Region, which consoles and command lines assume.
+    pub(crate) async fn create_default_cluster(&self) -> Result<(), Unavailable> {
+        let scope = self.identity.home;
+        let request = api::ecs::Request::CreateCluster(Box::default()).into();
+        let call = Call { scope, principal: root(scope.account), request_id: request_id(), request };
+        self.driver
+            .call(call)
+            .await?
+            .map(drop)
+            .map_err(|_| Unavailable::Broken("the default cluster cannot be made"))
+    }
+
+    /// Empties everything, as if Wharf had been started for the first time.
     pub(crate) async fn reset(&self) -> Result<(), Unavailable> {
         self.driver.step(Input::Reset).await?;
+        self.create_default_cluster().await?;
+        self.resets.send_modify(|count| *count += 1);
         // Blobs and log events without an owner are swept in the background; nothing leads to them any more.
         let logs = self.logs.clone();
         tokio::spawn(async move { logs.sweep().await });

@@ -24,7 +24,7 @@ pub use root_key::RootKey;
 use agents::Agents;
 use control::state::sts::AccessKey;
 use control::state::{Scope, State};
-use control::{Call, Core, Input, Limits, Settings};
+use control::{Core, Input, Limits, Settings};
 use driver::Driver;
 use front::Front;
 use identity::{Identity, root};
@@ -59,9 +59,8 @@ pub struct ServerConfig {
 /// A server that listens.
 pub struct Server {
     address: SocketAddr,
-    driver: Arc<Driver>,
-    home: Scope,
     blobs: BlobStore,
+    resets: watch::Receiver<u64>,
     end: watch::Sender<bool>,
     serving: JoinHandle<()>,
     timing: JoinHandle<()>,
@@ -91,7 +90,12 @@ impl Server {
         let driver = Driver::new(Core::new(state, settings), committer, agents.clone());
         keep_root_key(&driver, &config).await?;
         let front = front(&config, home, driver.clone(), agents)?;
-        let blobs = front.registry.store().clone();
+        front
+            .aws
+            .create_default_cluster()
+            .await
+            .map_err(|error| StartError::Refused(Chain(&error).to_string()))?;
+        let (blobs, resets) = (front.registry.store().clone(), front.aws.resets.subscribe());
         let (end, ended) = watch::channel(false);
         let serving = tokio::spawn(listeners.serve(front, ended));
         let clock = driver.clone();
@@ -100,7 +104,7 @@ impl Server {
                 tracing::error!(error = %Chain(&error), "deadlines are no longer kept");
             }
         });
-        Ok(Self { address, driver, home, blobs, end, serving, timing })
+        Ok(Self { address, blobs, resets, end, serving, timing })
     }
 
     /// Where the server listens.
@@ -113,20 +117,11 @@ impl Server {
         &self.blobs
     }
 
-    /// Makes the cluster `default`, which the ECS console and CLI assume.
-    pub async fn create_default_cluster(&self) -> Result<(), Unavailable> {
-        let request = api::ecs::Request::CreateCluster(Box::default());
-        let call = Call {
-            scope: self.home,
-            principal: root(self.home.account),
-            request_id: String::new(),
-            request: request.into(),
-        };
-        self.driver
-            .call(call)
-            .await?
-            .map(drop)
-            .map_err(|_| Unavailable::Broken("the default cluster cannot be made"))
+    /// Waits for the next `POST /_wharf/reset`: instances that were registered are unknown from then on.
+    pub async fn reset(&mut self) {
+        if self.resets.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 
     /// Stops accepting, lets open requests finish and makes everything durable.
@@ -151,7 +146,8 @@ fn front(
     tokio::spawn(collector::keep_collected(driver.clone(), registry.store().clone()));
     let layers = layers::Layers { driver: driver.clone(), registry: registry.clone(), tokens };
     let identity = Identity { driver: driver.clone(), any_credentials: config.any_credentials, home };
-    let aws = aws::Aws { driver: driver.clone(), identity, layers, logs };
+    let (resets, _) = watch::channel(0);
+    let aws = aws::Aws { driver: driver.clone(), identity, layers, logs, resets };
     Ok(Arc::new(Front { driver, agents, aws, registry }))
 }
 

@@ -51,10 +51,7 @@ pub(crate) async fn run(arguments: &Demo) -> Result<()> {
         return shown;
     }
     say(&next_steps(arguments))?;
-    let ended = tokio::select! {
-        signal = signal() => signal,
-        failed = wharf.agent_ended() => failed,
-    };
+    let ended = wharf.run_until_signal().await;
     say("stopping the task and Wharf")?;
     wharf.stop().await;
     ended

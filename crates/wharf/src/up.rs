@@ -18,6 +18,7 @@ use tokio::task::JoinHandle;
 pub(crate) struct Wharf {
     server: Server,
     agent: Option<RunningAgent>,
+    arguments: Up,
     pub(crate) endpoint: Endpoint,
     pub(crate) root_key: RootKey,
 }
@@ -35,10 +36,7 @@ pub(crate) async fn run(arguments: &Up) -> Result<()> {
             .with_context(|| format!("cannot write {}", path.display()))?;
     }
     tracing::info!(url = %wharf.endpoint.url, "Wharf is up; point the AWS CLI at it with: eval \"$(wharf env)\"");
-    let ended = tokio::select! {
-        signal = signal() => signal,
-        failed = wharf.agent_ended() => failed,
-    };
+    let ended = wharf.run_until_signal().await;
     tracing::info!("stopping");
     wharf.stop().await;
     ended
@@ -65,52 +63,88 @@ impl Wharf {
             any_credentials: arguments.any_credentials,
         })
         .await?;
-        server.create_default_cluster().await?;
         let endpoint = Endpoint {
             url: format!("http://{}", reachable(server.address())),
             region: arguments.region.clone(),
         };
         arguments.place.write_endpoint(&endpoint)?;
-        let agent = if arguments.no_agent {
-            None
-        } else {
-            let mut config = agent_config(&endpoint, &root_key, &arguments.place);
-            config.on_exit = on_exit(arguments.on_exit);
-            Some(start_agent(
-                config,
-                open_runtime(arguments.runtime, &data, &endpoint.url, Some(server.blobs())).await?,
-            ))
-        };
-        Ok(Self { server, agent, endpoint, root_key })
+        let mut wharf = Self { server, agent: None, arguments: arguments.clone(), endpoint, root_key };
+        wharf.start_agent().await?;
+        Ok(wharf)
+    }
+
+    async fn start_agent(&mut self) -> Result<()> {
+        if self.arguments.no_agent {
+            return Ok(());
+        }
+        let mut config = agent_config(&self.endpoint, &self.root_key, &self.arguments.place);
+        config.on_exit = on_exit(self.arguments.on_exit);
+        let data = self.arguments.place.data();
+        let blobs = Some(self.server.blobs());
+        let runtime = open_runtime(self.arguments.runtime, &data, &self.endpoint.url, blobs).await?;
+        self.agent = Some(run_agent(config, runtime));
+        Ok(())
+    }
+
+    /// Serves until SIGTERM or Ctrl-C; an error if the agent fails before.
+    pub(crate) async fn run_until_signal(&mut self) -> Result<()> {
+        loop {
+            tokio::select! {
+                signal = signal() => return signal,
+                () = self.server.reset() => {}
+                ended = agent_ended(&mut self.agent) => return ended,
+            }
+            self.begin_again().await?;
+        }
+    }
+
+    /// After a reset this machine is unknown: its tasks end, and it registers anew.
+    async fn begin_again(&mut self) -> Result<()> {
+        self.stop_agent().await;
+        let directory = self.arguments.place.data().join("agent");
+        match std::fs::remove_dir_all(&directory) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("cannot empty {}", directory.display()))
+            }
+            _ => self.start_agent().await,
+        }
     }
 
     /// Ends when the agent does, which it does by itself only when it failed.
     pub(crate) async fn agent_ended(&mut self) -> Result<()> {
-        match &mut self.agent {
-            Some(agent) => match (&mut agent.running).await {
-                Ok(Ok(())) => bail!("the agent has ended"),
-                Ok(Err(error)) => Err(error).context("the agent has ended"),
-                Err(error) => Err(error).context("the agent broke down"),
-            },
-            None => std::future::pending().await,
+        agent_ended(&mut self.agent).await
+    }
+
+    async fn stop_agent(&mut self) {
+        let Some(agent) = self.agent.take() else { return };
+        agent.end.send(()).ok();
+        if let Ok(Err(error)) = agent.running.await {
+            tracing::error!(error = %stdx::Chain(&error), "the agent did not end cleanly");
         }
     }
 
     /// Ends the agent first, so that the control plane learns what becomes of its tasks.
-    pub(crate) async fn stop(self) {
-        if let Some(agent) = self.agent {
-            agent.end.send(()).ok();
-            if !agent.running.is_finished()
-                && let Ok(Err(error)) = agent.running.await
-            {
-                tracing::error!(error = %stdx::Chain(&error), "the agent did not end cleanly");
-            }
+    pub(crate) async fn stop(mut self) {
+        // An agent that has ended by itself has been waited for already.
+        if self.agent.as_ref().is_some_and(|agent| !agent.running.is_finished()) {
+            self.stop_agent().await;
         }
         self.server.stop().await;
     }
 }
 
-fn start_agent(config: AgentConfig, runtime: Arc<dyn Runtime>) -> RunningAgent {
+async fn agent_ended(agent: &mut Option<RunningAgent>) -> Result<()> {
+    match agent {
+        Some(agent) => match (&mut agent.running).await {
+            Ok(Ok(())) => bail!("the agent has ended"),
+            Ok(Err(error)) => Err(error).context("the agent has ended"),
+            Err(error) => Err(error).context("the agent broke down"),
+        },
+        None => std::future::pending().await,
+    }
+}
+
+fn run_agent(config: AgentConfig, runtime: Arc<dyn Runtime>) -> RunningAgent {
     let (end, ended) = oneshot::channel();
     RunningAgent { end, running: tokio::spawn(agent::run(config, runtime, async { drop(ended.await) })) }
 }
