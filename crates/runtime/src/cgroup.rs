@@ -120,7 +120,8 @@ impl Hierarchies {
                 for directory in [root.clone(), root.join(&self.parent)] {
                     make(&directory)?;
                     for controller in &wanted {
-                        fs::write(directory.join("cgroup.subtree_control"), format!("+{controller}"))?;
+                        // Refused inside another container, for one. A limit that needs the controller says so then.
+                        fs::write(directory.join("cgroup.subtree_control"), format!("+{controller}")).ok();
                     }
                 }
             }
@@ -378,10 +379,13 @@ impl Group {
     }
 
     fn write(&self, controller: &str, file: &str, value: u64) -> io::Result<()> {
-        let path = self.file(controller, file).ok_or_else(|| {
+        let path = self.file(controller, file).filter(|path| path.exists()).ok_or_else(|| {
             io::Error::new(
                 io::ErrorKind::Unsupported,
-                format!("this machine has no cgroup controller {controller}"),
+                format!(
+                    "the cgroup controller {controller} is not available to containers here: enable it in the kernel \
+                     (cgroup_enable={controller}), or run Wharf outside of other containers"
+                ),
             )
         })?;
         fs::write(&path, value.to_string())

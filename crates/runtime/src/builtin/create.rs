@@ -53,8 +53,6 @@ impl Inner {
             Ok(()) => Ok(CreatedContainer { runtime_id: id }),
             Err(error) => {
                 self.containers.lock().remove(&id);
-                // Usually the keeper has forgotten it already, or never heard of it.
-                self.link.ask(&[], |request| Request::Remove { request, id: id.clone() }).ok();
                 self.discard(&id, &dir);
                 Err(error)
             }
@@ -65,9 +63,12 @@ impl Inner {
     fn make(&self, mut record: Record, dir: &Path) -> Result<()> {
         fresh_directories(dir).map_err(cannot_create("cannot make the container's directories"))?;
         let connections = self.connect(&mut record)?;
-        let made = self.prepare_and_order(record.clone(), dir, connections);
+        let (id, ip) = (record.id.clone(), record.ip);
+        let made = self.prepare_and_order(record, dir, connections);
         if made.is_err() {
-            self.wires.release(record.ip, &[]);
+            // Usually the keeper has forgotten it already, or never heard of it.
+            self.link.ask(&[], |request| Request::Remove { request, id }).ok();
+            self.wires.release(ip, &[]);
         }
         made
     }
@@ -187,7 +188,8 @@ impl Inner {
 
     /// A container that has ended gets a new first process over its old files.
     fn make_again(&self, id: &str) -> Result<()> {
-        let record = self.containers.with(id, |entry| entry.record.clone())?;
+        let (record, before) =
+            self.containers.with(id, |entry| (entry.record.clone(), entry.phase.clone()))?;
         let forgotten = self.link.ask(&[], |request| Request::Remove { request, id: id.to_owned() });
         // A keeper that was started after this container ended does not know it.
         if let Err(error) = forgotten
@@ -195,7 +197,11 @@ impl Inner {
         {
             return Err(error);
         }
-        self.make(record, &self.container_dir(id))
+        let made = self.make(record.clone(), &self.container_dir(id));
+        if made.is_err() {
+            self.containers.lock().insert(id.to_owned(), Entry::new(record, before));
+        }
+        made
     }
 
     pub(super) fn remove(&self, id: &str) -> Result<()> {

@@ -263,6 +263,34 @@ fn a_container_that_ended_runs_again_over_its_files() {
 }
 
 #[test]
+fn a_restart_that_finds_its_port_taken_says_so_and_may_be_tried_again() {
+    on_a_machine(|machine| async {
+        let port = PortMapping {
+            container_port: 80,
+            host_port: 0,
+            protocol: Protocol::Tcp,
+            host_ip: Ipv4Addr::UNSPECIFIED,
+        };
+        let mut spec = machine.script("exec /bin/httpd -f -p 80 -h /www");
+        spec.network = bridge(vec![port]);
+        let (id, started) = machine.start(spec).await;
+        let binding = started.network_bindings[0];
+        machine.runtime.stop(&id, Duration::from_millis(10)).await.expect("stops");
+        let thief = std::net::TcpListener::bind(("0.0.0.0", binding.host_port)).expect("free after the end");
+        let error = machine.runtime.start(&id).await.expect_err("taken");
+        assert_eq!(error.kind, ErrorKind::ContainerNetworking);
+        assert!(error.message.contains(&format!("(pid {})", std::process::id())), "{error}");
+        let states = machine.runtime.list().await.expect("lists");
+        assert!(matches!(states[0].status, ContainerStatus::Exited { .. }), "{states:?}");
+        drop(thief);
+        let again = machine.runtime.start(&id).await.expect("starts again");
+        assert_eq!(again.network_bindings, [binding]);
+        fetch(binding.host_port).await;
+        machine
+    });
+}
+
+#[test]
 fn the_hosts_network_is_the_hosts() {
     on_a_machine(|machine| async {
         let mut spec = machine.script("ls /sys/class/net; cat /etc/hostname");
