@@ -91,14 +91,11 @@ fn live(state: &State) -> BTreeMap<String, Option<i32>> {
 }
 
 fn failure(error: &Error) -> Failure {
-    let text = error.to_string();
     if let Error::Full { .. } | Error::Io { .. } | Error::NotDurable { .. } = error {
         tracing::error!(error = %Chain(error), "the log store failed");
     }
-    match api::logs::Error::named(error.code(), &text) {
-        Some(exception) => Failure::Exception(Box::new(exception)),
-        None => Failure::Fault(Fault::service_unavailable(text)),
-    }
+    // A fault, since the exceptions of this API's model have no member for a text.
+    Failure::Fault(Fault::new(error.code(), error.status(), error.to_string()))
 }
 
 impl Scoped {
