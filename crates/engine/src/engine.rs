@@ -43,8 +43,8 @@ pub struct Engine {
     /// Tasks that have not got their part of the instance, in their order.
     queue: BTreeSet<TaskKey>,
     taken: Taken,
-    /// Tasks that only wait to be forgotten.
-    ended: BTreeSet<TaskKey>,
+    /// Tasks that only wait to be forgotten, by when they stopped.
+    ended: BTreeSet<(Timestamp, TaskKey)>,
     timers: BTreeSet<(Timestamp, TaskKey)>,
     dirty: BTreeSet<TaskKey>,
     pub(crate) recovered: bool,
@@ -289,9 +289,9 @@ impl Engine {
         if self.cleanup_due(task).is_none() {
             return;
         }
-        self.ended.insert(task.order);
+        self.ended.insert((task.stopped_at.unwrap_or_default(), task.order));
         while self.ended.len() > self.config.stopped_tasks_max {
-            let Some(oldest) = self.ended.pop_first() else { return };
+            let Some((_, oldest)) = self.ended.pop_first() else { return };
             if let Some(task) = self.tasks.get_mut(&oldest) {
                 task.passing.hurry = true;
                 self.dirty.insert(oldest);
@@ -300,7 +300,7 @@ impl Engine {
     }
 
     fn forget(&mut self, task: &Task) {
-        self.ended.remove(&task.order);
+        self.ended.remove(&(task.stopped_at.unwrap_or_default(), task.order));
         self.by_arn.remove(task.arn());
         for id in task.containers.iter().filter_map(|c| c.runtime_id.as_ref()) {
             self.by_runtime_id.remove(id);

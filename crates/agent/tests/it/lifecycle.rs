@@ -73,6 +73,7 @@ async fn a_lost_session_comes_back_and_nothing_stops() {
     stub.session(1).await;
     stub.payload("p1", &task("t/1", &[]));
     stub.report("t/1", "RUNNING").await;
+    stub.frame("AckRequest").await;
     stub.close(4000);
     assert!(stub.session(2).await.contains("sendCredentials=false"));
     stub.close(1000);
@@ -101,8 +102,6 @@ async fn a_restart_keeps_identity_and_tasks() {
     agent.stop().await;
     assert_eq!(running(&runtime).await, 2, "containers are kept");
 
-    let exits = runtime.events();
-    drop(exits);
     let deadline = Instant::now() + std::time::Duration::from_secs(10);
     while running(&runtime).await == 2 {
         assert!(Instant::now() < deadline);
