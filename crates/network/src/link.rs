@@ -148,7 +148,7 @@ fn set_port_up(socket: &mut Socket, name: &str) -> io::Result<()> {
 }
 
 fn has_ipv6() -> bool {
-    std::path::Path::new("/proc/net/if_inet6").exists()
+    std::path::Path::new("/proc/thread-self/net/if_inet6").exists()
 }
 
 pub(crate) fn set_up(socket: &mut Socket, index: u32) -> io::Result<()> {

@@ -64,8 +64,9 @@ pub fn hold_port(protocol: Protocol, address: Ipv4Addr, port: u16) -> Result<Hel
 
 /// The process that holds a local port, as `name (pid n)`; only asked for an error's text.
 fn owner(protocol: Protocol, port: u16) -> Option<String> {
-    let inode =
-        ["", "6"].iter().find_map(|family| inode(&format!("/proc/thread-self/net/{}{family}", protocol.name()), port))?;
+    let inode = ["", "6"]
+        .iter()
+        .find_map(|family| inode(&format!("/proc/thread-self/net/{}{family}", protocol.name()), port))?;
     let wanted = format!("socket:[{inode}]");
     for process in std::fs::read_dir("/proc").ok()?.flatten() {
         let path = process.path();

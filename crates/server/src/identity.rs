@@ -47,9 +47,7 @@ impl Identity {
         }
         let (key, _) = self.driver.view(|core| core.state().access_keys.get(&signed.access_key_id).cloned());
         let key = key.ok_or_else(Fault::unrecognized_client)?;
-        if key.session_token.is_some() && key.session_token != signed.session_token {
-            return Err(Fault::unrecognized_client());
-        }
+        signed.verify_token(key.session_token.as_deref())?;
         if key.expires_at.is_some_and(|at| at <= now()) {
             return Err(Fault::expired_token());
         }

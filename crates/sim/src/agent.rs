@@ -229,7 +229,7 @@ impl World {
     }
 
     /// A message reaches the agent, if the connection is still its own.
-    pub(crate) fn to_agent(&mut self, id: MachineId, connection: ConnectionId, message: AcsMessage) {
+    pub(crate) fn deliver_to_agent(&mut self, id: MachineId, connection: ConnectionId, message: AcsMessage) {
         let agent = self.machines[id].agent.as_ref();
         if agent.is_none_or(|agent| agent.connection != Some(connection)) {
             return;

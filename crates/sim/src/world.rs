@@ -221,7 +221,7 @@ impl World {
             Event::AgentStart(id) => self.agent_start(id),
             Event::Register(id, epoch) => self.register(id, epoch),
             Event::Connect(id, epoch) => self.connect(id, epoch),
-            Event::ToAgent(id, connection, message) => self.to_agent(id, connection, *message),
+            Event::ToAgent(id, connection, message) => self.deliver_to_agent(id, connection, *message),
             Event::ToCore(connection, frame) => {
                 let is_open = self.connections.contains_key(&connection);
                 if is_open && self.core.is_some() {

@@ -311,7 +311,8 @@ impl super::Sessions {
         let Some(session) = self.by_instance.get_mut(&instance) else { return };
         let Some(unanswered) = session.unanswered.remove(&number) else { return };
         self.timers.remove(&(unanswered.due, instance, Alarm::Resend(number)));
-        if let Some(told) = session.told.get_mut(&unanswered.task).filter(|told| told.payload == Some(number)) {
+        if let Some(told) = session.told.get_mut(&unanswered.task).filter(|told| told.payload == Some(number))
+        {
             told.payload = None;
             told.is_known = true;
         }
