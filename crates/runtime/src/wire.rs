@@ -147,8 +147,9 @@ pub(crate) fn receive<T: DeserializeOwned>(socket: impl AsFd) -> io::Result<Opti
         let mut slices = [IoSliceMut::new(&mut bytes)];
         match rustix::net::recvmsg(socket.as_fd(), &mut slices, &mut ancillary, RecvFlags::CMSG_CLOEXEC) {
             Ok(received) => break received,
-            Err(Errno::INTR) => {}
-            Err(Errno::CONNRESET) => return Ok(None),
+            // A peer that ended without reading everything resets the connection; what it said before is still there,
+            // and the kernel reports the reset once.
+            Err(Errno::INTR | Errno::CONNRESET) => {}
             Err(errno) => return Err(errno.into()),
         }
     };

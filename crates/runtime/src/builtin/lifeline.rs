@@ -22,7 +22,7 @@ impl Lifeline {
 
     /// After [`News::Lost`]: connects again, to another keeper if need be; false if this driver is ending itself.
     pub(super) fn reopen(&self) -> Result<bool> {
-        if self.closing.load(Ordering::SeqCst) {
+        if self.is_closing() {
             return Ok(false);
         }
         let link = Arc::new(connect(&self.config, &self.news)?);
@@ -33,6 +33,10 @@ impl Lifeline {
     /// From here on a lost keeper is meant to be lost.
     pub(super) fn close(&self) {
         self.closing.store(true, Ordering::SeqCst);
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::SeqCst)
     }
 
     pub(super) fn ask(

@@ -197,7 +197,7 @@ impl Tidying {
         let Ok(record) = self.containers.with(id, |entry| entry.record.clone()) else { return };
         let publications = record.publications();
         self.wires.release(record.ip, &publications);
-        if !publications.is_empty() {
+        if !publications.is_empty() && !link.is_closing() {
             // A keeper that is gone holds no ports; that news is on its way.
             link.ask(&[], |request| Request::Release { request, id: id.to_owned() }).ok();
         }
