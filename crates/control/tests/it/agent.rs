@@ -14,9 +14,19 @@ pub const REGISTER: &str = r#"RegisterContainerInstance {"totalResources": [
     {"name": "PORTS", "type": "STRINGSET", "stringSetValue": ["22", "2375"]},
     {"name": "PORTS_UDP", "type": "STRINGSET", "stringSetValue": []}],
     "attributes": [{"name": "ecs.os-type", "value": "linux"},
+        {"name": "com.amazonaws.ecs.capability.docker-remote-api.1.17"},
         {"name": "com.amazonaws.ecs.capability.docker-remote-api.1.18"},
         {"name": "com.amazonaws.ecs.capability.docker-remote-api.1.19"},
+        {"name": "com.amazonaws.ecs.capability.docker-remote-api.1.20"},
         {"name": "com.amazonaws.ecs.capability.docker-remote-api.1.21"},
+        {"name": "com.amazonaws.ecs.capability.docker-remote-api.1.22"},
+        {"name": "com.amazonaws.ecs.capability.docker-remote-api.1.23"},
+        {"name": "com.amazonaws.ecs.capability.docker-remote-api.1.24"},
+        {"name": "com.amazonaws.ecs.capability.docker-remote-api.1.25"},
+        {"name": "com.amazonaws.ecs.capability.docker-remote-api.1.28"},
+        {"name": "com.amazonaws.ecs.capability.docker-remote-api.1.29"},
+        {"name": "com.amazonaws.ecs.capability.docker-remote-api.1.30"},
+        {"name": "com.amazonaws.ecs.capability.docker-remote-api.1.32"},
         {"name": "com.amazonaws.ecs.capability.task-iam-role"},
         {"name": "com.amazonaws.ecs.capability.task-iam-role-network-host"},
         {"name": "com.amazonaws.ecs.capability.ecr-auth"},
@@ -24,6 +34,10 @@ pub const REGISTER: &str = r#"RegisterContainerInstance {"totalResources": [
         {"name": "ecs.capability.execution-role-ecr-pull"},
         {"name": "ecs.capability.execution-role-awslogs"},
         {"name": "ecs.capability.container-health-check"},
+        {"name": "ecs.capability.task-cpu-mem-limit"},
+        {"name": "ecs.capability.increased-task-cpu-limit"},
+        {"name": "com.amazonaws.ecs.capability.privileged-container"},
+        {"name": "com.amazonaws.ecs.capability.logging-driver.json-file"},
         {"name": "stack", "value": "prod"}]}"#;
 
 /// Registers an instance; its ARN.
@@ -78,6 +92,7 @@ pub fn payloads(messages: &[Message]) -> Vec<(String, String, String)> {
 pub fn run(wharf: &mut Wharf, body: &str) -> (Vec<String>, Vec<Message>) {
     let (reply, messages) = wharf.call_and_listen(&format!("RunTask {body}"));
     let reply = reply.expect("RunTask is in order");
+    assert_eq!(reply["failures"].as_array().map(Vec::len), Some(0), "{reply:#}");
     let tasks = reply["tasks"].as_array().expect("tasks").iter().map(|t| text(&t["taskArn"])).collect();
     (tasks, messages)
 }

@@ -1,7 +1,7 @@
 //! The rules of RegisterTaskDefinition for Fargate.
 
 use crate::harness::Wharf;
-use crate::task_definition_rules::{ACCEPTED, containers, refused};
+use crate::task_definition_rules::refused;
 
 const FARGATE: &str =
     r#", "requiresCompatibilities": ["FARGATE"], "networkMode": "awsvpc", "cpu": "256", "memory": "512""#;

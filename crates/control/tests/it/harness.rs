@@ -66,7 +66,9 @@ impl Wharf {
     /// Applies any input.
     pub fn step(&mut self, input: Input) -> control::Output {
         self.steps += 1;
-        self.core.step(self.now, &Entropy::new(self.steps, [7; 32]), input)
+        let mut secrets = [7; 32];
+        secrets[..8].copy_from_slice(&self.steps.to_le_bytes());
+        self.core.step(self.now, &Entropy::new(self.steps, secrets), input)
     }
 
     /// Calls an operation, written `Operation {json}`, of ECS unless another API precedes it: `ecr.Operation {json}`;

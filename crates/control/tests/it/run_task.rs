@@ -183,6 +183,7 @@ fn one_instance_each() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn what_a_call_must_not_say() {
     let mut wharf = wharf(1);
     let network = r#""networkConfiguration": {"awsvpcConfiguration": {"subnets": ["s-1"]}}"#;

@@ -4,7 +4,7 @@ use crate::harness::Wharf;
 
 /// Registers with these members of the task and of container `a`, which `z` stands beside. Later members win.
 #[track_caller]
-pub fn refused(task: &str, container: &str, text: &str) {
+pub(crate) fn refused(task: &str, container: &str, text: &str) {
     let request = format!(
         r#"RegisterTaskDefinition {{"family": "web", "containerDefinitions": [
             {{"name": "a", "image": "b", "memory": 64{container}}},
@@ -15,12 +15,12 @@ pub fn refused(task: &str, container: &str, text: &str) {
 
 /// Registers with these containers.
 #[track_caller]
-pub fn containers(list: &str, expected: &str) {
+fn containers(list: &str, expected: &str) {
     let request = format!(r#"RegisterTaskDefinition {{"family": "web", "containerDefinitions": [{list}]}}"#);
     Wharf::new().check(&request, expected);
 }
 
-pub const ACCEPTED: &str = r#"{"...": true}"#;
+const ACCEPTED: &str = r#"{"...": true}"#;
 
 #[test]
 fn families_and_the_list_of_containers() {
