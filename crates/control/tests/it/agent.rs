@@ -35,6 +35,7 @@ pub const REGISTER: &str = r#"RegisterContainerInstance {"totalResources": [
         {"name": "ecs.capability.execution-role-awslogs"},
         {"name": "ecs.capability.container-health-check"},
         {"name": "ecs.capability.task-cpu-mem-limit"},
+        {"name": "ecs.capability.container-ordering"},
         {"name": "ecs.capability.increased-task-cpu-limit"},
         {"name": "com.amazonaws.ecs.capability.privileged-container"},
         {"name": "com.amazonaws.ecs.capability.logging-driver.json-file"},
