@@ -112,6 +112,7 @@ impl Keeper {
         container.verdict = ours.pop();
         container.output = [ours.swap_remove(0).into(), ours.pop()];
         container.making = Some((worker.socket, request));
+        self.making += 1;
         self.next = number;
         self.containers.insert(number, container);
         Ok(number)

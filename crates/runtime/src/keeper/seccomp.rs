@@ -5,7 +5,7 @@ use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
     TargetArch, sock_filter,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 /// The last system call whose meaning the list knows. Newer ones answer ENOSYS, not EPERM, so that C libraries fall
@@ -14,8 +14,12 @@ const LAST_KNOWN: u32 = 462;
 
 #[cfg(target_arch = "x86_64")]
 const ARCH: TargetArch = TargetArch::x86_64;
+#[cfg(target_arch = "x86_64")]
+const AUDIT_ARCH: u32 = 0xC000_003E;
 #[cfg(target_arch = "aarch64")]
 const ARCH: TargetArch = TargetArch::aarch64;
+#[cfg(target_arch = "aarch64")]
+const AUDIT_ARCH: u32 = 0xC000_00B7;
 
 // Numbers that the libc crate does not have yet; the same on every architecture.
 const CACHESTAT: i64 = 451;
@@ -116,30 +120,37 @@ const RAW_IO: &[i64] = &[];
 
 /// Bits of clone's flags that make namespaces.
 const CLONE_NEW: u64 = 0x7E02_0000;
+const VSOCK: u64 = 40;
 const PERSONALITIES: [u64; 5] = [0x0, 0x0008, 0x0002_0000, 0x0002_0008, 0xffff_ffff];
 
 /// The filter for a container with these capabilities.
 pub(crate) fn compile(capabilities: Capabilities) -> io::Result<BpfProgram> {
-    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
-    let unconditional = ALLOWED.iter().chain(ALLOWED_HERE).chain(ALLOWED_NEW);
-    rules.extend(unconditional.map(|call| (*call, Vec::new())));
-    let personalities: Result<Vec<_>, _> =
-        PERSONALITIES.iter().map(|value| rule(SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, *value)).collect();
-    rules.insert(libc::SYS_personality, personalities.map_err(io::Error::other)?);
-    let not_vsock = rule(SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, 40).map_err(io::Error::other)?;
-    rules.insert(libc::SYS_socket, vec![not_vsock]);
-    let no_namespaces =
-        rule(SeccompCmpArgLen::Qword, SeccompCmpOp::MaskedEq(CLONE_NEW), 0).map_err(io::Error::other)?;
-    rules.insert(libc::SYS_clone, vec![no_namespaces]);
+    let mut allowed: BTreeSet<i64> = ALLOWED.iter().chain(ALLOWED_HERE).chain(ALLOWED_NEW).copied().collect();
     for (name, calls) in WITH_CAPABILITY.iter().copied().chain([("SYS_RAWIO", RAW_IO)]) {
         if capabilities.has(name) {
-            rules.extend(calls.iter().map(|call| (*call, Vec::new())));
+            allowed.extend(calls);
         }
     }
+    let mut rules = conditional().map_err(io::Error::other)?;
+    rules.retain(|call, _| !allowed.contains(call));
     let denied = SeccompAction::Errno(libc::EPERM.unsigned_abs());
     let filter = SeccompFilter::new(rules, denied, SeccompAction::Allow, ARCH).map_err(io::Error::other)?;
     let filter: BpfProgram = filter.try_into().map_err(io::Error::other)?;
-    Ok(with_unknown_calls(filter, capabilities.has("SYS_ADMIN")))
+    let mut program = unknown_calls(!allowed.contains(&libc::SYS_clone3));
+    program.extend(allow(&ranges(&allowed))?);
+    program.extend(filter);
+    Ok(program)
+}
+
+/// Calls that depend on their arguments.
+fn conditional() -> Result<BTreeMap<i64, Vec<SeccompRule>>, seccompiler::BackendError> {
+    let personality = |value: &u64| rule(SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, *value);
+    let no_namespaces = rule(SeccompCmpArgLen::Qword, SeccompCmpOp::MaskedEq(CLONE_NEW), 0)?;
+    Ok(BTreeMap::from([
+        (libc::SYS_personality, PERSONALITIES.iter().map(personality).collect::<Result<Vec<_>, _>>()?),
+        (libc::SYS_socket, vec![rule(SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, VSOCK)?]),
+        (libc::SYS_clone, vec![no_namespaces]),
+    ]))
 }
 
 fn rule(
@@ -150,23 +161,85 @@ fn rule(
     SeccompRule::new(vec![SeccompCondition::new(0, length, op, value)?])
 }
 
-/// Puts in front: calls newer than the list, and clone3, whose flags a filter cannot see, do not exist.
-fn with_unknown_calls(filter: BpfProgram, clone3_allowed: bool) -> BpfProgram {
-    const LOAD_NUMBER: sock_filter = sock_filter { code: 0x20, jt: 0, jf: 0, k: 0 };
-    const NOT_IMPLEMENTED: sock_filter =
-        sock_filter { code: 0x06, jt: 0, jf: 0, k: 0x0005_0000 | libc::ENOSYS.unsigned_abs() };
+const LOAD: u16 = 0x20;
+const JUMP: u16 = 0x05;
+const JUMP_IF_EQUAL: u16 = 0x15;
+const JUMP_IF_ABOVE: u16 = 0x25;
+const JUMP_IF_AT_LEAST: u16 = 0x35;
+const RETURN: u16 = 0x06;
+const NOT_IMPLEMENTED: u32 = 0x0005_0000 | libc::ENOSYS.unsigned_abs();
+const ALLOW: u32 = 0x7fff_0000;
+
+fn instruction(code: u16, (jt, jf): (u8, u8), k: u32) -> sock_filter {
+    sock_filter { code, jt, jf, k }
+}
+
+/// Refuses another architecture's calls, loads the call's number, and answers that calls newer than the list do not
+/// exist; nor, unless it is allowed, does clone3, whose flags a filter cannot see.
+fn unknown_calls(without_clone3: bool) -> BpfProgram {
     const X32: u32 = 0x4000_0000;
-    let clone3 = if clone3_allowed { u32::MAX } else { u32::try_from(libc::SYS_clone3).unwrap_or(u32::MAX) };
-    let mut program = vec![
-        LOAD_NUMBER,
+    const ARCHITECTURE_AT: u32 = 4;
+    let clone3 = if without_clone3 { u32::try_from(libc::SYS_clone3).unwrap_or(u32::MAX) } else { u32::MAX };
+    vec![
+        instruction(LOAD, (0, 0), ARCHITECTURE_AT),
+        instruction(JUMP_IF_EQUAL, (1, 0), AUDIT_ARCH),
+        instruction(RETURN, (0, 0), NOT_IMPLEMENTED),
+        instruction(LOAD, (0, 0), 0),
         // The x32 bit is left to the filter proper, which denies those calls.
-        sock_filter { code: 0x35, jt: 3, jf: 0, k: X32 },
-        sock_filter { code: 0x15, jt: 1, jf: 0, k: clone3 },
-        sock_filter { code: 0x25, jt: 0, jf: 1, k: LAST_KNOWN },
-        NOT_IMPLEMENTED,
-    ];
-    program.extend(filter);
-    program
+        instruction(JUMP_IF_AT_LEAST, (3, 0), X32),
+        instruction(JUMP_IF_EQUAL, (1, 0), clone3),
+        instruction(JUMP_IF_ABOVE, (0, 1), LAST_KNOWN),
+        instruction(RETURN, (0, 0), NOT_IMPLEMENTED),
+    ]
+}
+
+/// Runs of consecutive numbers, first and last.
+fn ranges(calls: &BTreeSet<i64>) -> Vec<(u32, u32)> {
+    let mut found: Vec<(u32, u32)> = Vec::new();
+    for call in calls.iter().filter_map(|call| u32::try_from(*call).ok()) {
+        match found.last_mut() {
+            Some((_, last)) if *last + 1 == call => *last = call,
+            _ => found.push((call, call)),
+        }
+    }
+    found
+}
+
+/// Allows the calls in the ranges, and goes on behind its end with others. A tree, because the kernel runs a new
+/// filter once for every call there is, and a chain of three hundred comparisons makes that a millisecond.
+fn allow(ranges: &[(u32, u32)]) -> io::Result<BpfProgram> {
+    let mut program = Vec::new();
+    let mut escapes = Vec::new();
+    add_tree(ranges, &mut program, &mut escapes)?;
+    let end = program.len();
+    for at in escapes {
+        program[at].k = u32::try_from(end - at - 1).map_err(io::Error::other)?;
+    }
+    Ok(program)
+}
+
+fn add_tree(ranges: &[(u32, u32)], program: &mut BpfProgram, escapes: &mut Vec<usize>) -> io::Result<()> {
+    match ranges {
+        [] => {}
+        [(first, last)] => {
+            program.extend([
+                instruction(JUMP_IF_AT_LEAST, (0, 2), *first),
+                instruction(JUMP_IF_ABOVE, (1, 0), *last),
+                instruction(RETURN, (0, 0), ALLOW),
+                instruction(JUMP, (0, 0), 0),
+            ]);
+            escapes.push(program.len() - 1);
+        }
+        _ => {
+            let (left, right) = ranges.split_at(ranges.len() / 2);
+            let at = program.len();
+            program.push(instruction(JUMP_IF_AT_LEAST, (0, 0), right[0].0));
+            add_tree(left, program, escapes)?;
+            program[at].jt = u8::try_from(program.len() - at - 1).map_err(io::Error::other)?;
+            add_tree(right, program, escapes)?;
+        }
+    }
+    Ok(())
 }
 
 /// Filters the calling thread and all that it becomes. Without `no_new_privs` this needs CAP_SYS_ADMIN.
@@ -185,10 +258,51 @@ pub(crate) fn install(program: &[sock_filter]) -> io::Result<()> {
 mod tests {
     use super::*;
 
+    /// Runs a filter on a call's number, as the kernel would; arguments are zero.
+    fn verdict(program: &[sock_filter], call: i64) -> u32 {
+        let (mut at, mut loaded) = (0, 0);
+        loop {
+            let i = &program[at];
+            at += 1;
+            let jump = |holds: bool| usize::from(if holds { i.jt } else { i.jf });
+            match i.code {
+                LOAD => {
+                    loaded = match i.k {
+                        0 => u32::try_from(call).expect("a number"),
+                        4 => AUDIT_ARCH,
+                        _ => 0,
+                    };
+                }
+                JUMP => at += i.k as usize,
+                JUMP_IF_EQUAL => at += jump(loaded == i.k),
+                JUMP_IF_ABOVE => at += jump(loaded > i.k),
+                JUMP_IF_AT_LEAST => at += jump(loaded >= i.k),
+                0x54 => loaded &= i.k,
+                RETURN => return i.k,
+                other => panic!("instruction {other:#x}"),
+            }
+        }
+    }
+
     #[test]
-    fn the_default_filter_fits_and_differs_by_capability() {
+    fn each_call_gets_its_verdict() {
+        let denied = 0x0005_0000 | libc::EPERM.unsigned_abs();
         let standard = compile(Capabilities::standard()).expect("compiles");
-        assert!(standard.len() < 4096, "{} instructions", standard.len());
-        assert_ne!(standard, compile(Capabilities::all()).expect("compiles"));
+        let lists = [ALLOWED, ALLOWED_HERE, ALLOWED_NEW, &[libc::SYS_chroot]];
+        let arguments_decide = [libc::SYS_personality, libc::SYS_socket, libc::SYS_clone];
+        for call in 0..=i64::from(LAST_KNOWN) {
+            let expected = match call {
+                libc::SYS_clone3 => NOT_IMPLEMENTED,
+                call if lists.iter().any(|l| l.contains(&call)) || arguments_decide.contains(&call) => ALLOW,
+                _ => denied,
+            };
+            assert_eq!(verdict(&standard, call), expected, "{call}");
+        }
+        assert_eq!(verdict(&standard, i64::from(LAST_KNOWN) + 1), NOT_IMPLEMENTED);
+        assert_eq!(verdict(&standard, 0x4000_0001), denied, "x32");
+        let all = compile(Capabilities::all()).expect("compiles");
+        for call in [libc::SYS_mount, libc::SYS_clone3, libc::SYS_reboot] {
+            assert_eq!(verdict(&all, call), ALLOW, "{call}");
+        }
     }
 }

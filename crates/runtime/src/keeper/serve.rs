@@ -48,6 +48,8 @@ pub(super) struct Keeper {
     pids: HashMap<i32, u64>,
     /// Ends of processes that no worker has reported yet.
     early: Vec<(i32, i32)>,
+    /// How many workers have a job.
+    pub(super) making: u32,
     /// Groups whose last process is still ending.
     leaving: Vec<Group>,
     pub(super) next: u64,
@@ -97,6 +99,7 @@ impl Keeper {
             numbers: HashMap::new(),
             pids: HashMap::new(),
             early: Vec::new(),
+            making: 0,
             leaving: Vec::new(),
             next: 0,
             buffer: vec![0; 64 << 10],
@@ -155,6 +158,9 @@ impl Keeper {
     }
 
     fn idle(&mut self) {
+        if self.making > 0 {
+            return;
+        }
         let wanted = self.driver.is_some() && !self.pool.is_full() && self.ending.is_none();
         if !wanted {
             self.leaving.retain(|group| !group.remove());
@@ -226,6 +232,7 @@ impl Keeper {
     fn reported(&mut self, number: u64) {
         let Some(container) = self.containers.get_mut(&number) else { return };
         let Some((socket, request)) = container.making.take() else { return };
+        self.making -= 1;
         let report = match wire::receive::<Report>(&socket) {
             Ok(Some((report, _))) => report,
             Ok(None) => failed("the worker died; it may have hit the container's memory limit"),
