@@ -23,7 +23,9 @@ def until(what, ask, seconds=40):
 
 def joined(cluster="default"):
     def ask():
-        arns = ecs.list_container_instances(cluster=cluster)["containerInstanceArns"]
+        # After a reset there is no cluster until this machine's agent has made it.
+        try: arns = ecs.list_container_instances(cluster=cluster)["containerInstanceArns"]
+        except ecs.exceptions.ClusterNotFoundException: return None
         found = arns and ecs.describe_container_instances(cluster=cluster, containerInstances=arns)["containerInstances"]
         return [i for i in found or [] if i["agentConnected"]]
     return until("an instance", ask)

@@ -57,7 +57,7 @@ fn create_until_dead(address: &str, round: u64, begun: &mpsc::Sender<()>) -> Ack
         let cluster = json!({ "clusterName": name }).to_string();
         let Ok((200, reply)) = ecs(address, "CreateCluster", &cluster) else { break };
         known.clusters.insert(text(&reply["cluster"]["clusterArn"]));
-        drop(begun.send(()));
+        begun.send(()).ok();
         let container = json!({"name": "c", "image": "any/image:1", "memory": 4});
         let definition = json!({"family": name, "containerDefinitions": [container]}).to_string();
         let Ok((200, reply)) = ecs(address, "RegisterTaskDefinition", &definition) else { break };

@@ -25,7 +25,7 @@ pub(crate) fn send(address: &str, head: &str, body: &str) -> Result<(u16, String
 /// Calls ECS as a client whose key is only an account, which `--any-credentials` allows.
 pub(crate) fn ecs(address: &str, operation: &str, body: &str) -> Result<(u16, Value)> {
     let head = format!(
-        "POST / HTTP/1.1\r\ncontent-type: application/x-amz-json-1.1\r\n\
+        "POST / HTTP/1.1\r\nx-amz-date: 20260101T000000Z\r\ncontent-type: application/x-amz-json-1.1\r\n\
          x-amz-target: AmazonEC2ContainerServiceV20141113.{operation}\r\n\
          authorization: AWS4-HMAC-SHA256 Credential=123456789012/20260101/us-east-1/ecs/aws4_request, \
          SignedHeaders=host, Signature=0000"

@@ -61,7 +61,9 @@ impl Outlet for Agents {
         let mut senders = self.senders();
         for message in messages {
             let Some(sender) = senders.get(&message.connection) else { continue };
-            if sender.try_send(message.frame).is_err() {
+            // The core has given such a connection up. Agents do not heed the message, so the socket is closed behind it.
+            let is_last = matches!(message.frame, AcsMessage::CloseMessage(_));
+            if sender.try_send(message.frame).is_err() || is_last {
                 // Dropping the sender ends the connection; the agent comes back and is told what it lacks.
                 senders.remove(&message.connection);
             }

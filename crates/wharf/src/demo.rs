@@ -106,7 +106,8 @@ impl Tour {
         let running = self.wait_until_running(&task).await?;
         say(&format!("the task is RUNNING after {} ms: {task}", start.elapsed().as_millis()))?;
         let port = published_port(&running).context("the task publishes no port")?;
-        let answer = fetch(port).await.with_context(|| format!("fetching from port {port}"))?;
+        let answer =
+            fetch_when_it_listens(port).await.with_context(|| format!("fetching from port {port}"))?;
         say(&format!("http://127.0.0.1:{port} answers: {}", answer.trim_end()))?;
         let lines = self.wait_for_logs(&task).await?;
         say(&format!("its logs in CloudWatch Logs, group /{NAME}:"))?;
@@ -301,6 +302,17 @@ fn published_port(task: &ecs::Task) -> Option<u16> {
     let bindings =
         task.containers.iter().flatten().flat_map(|container| container.network_bindings.iter().flatten());
     bindings.filter_map(|binding| binding.host_port).find_map(|port| u16::try_from(port).ok())
+}
+
+/// A task is RUNNING when its process runs, which is a moment before a server in it listens.
+async fn fetch_when_it_listens(port: u16) -> Result<String> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match fetch(port).await {
+            Err(_) if Instant::now() < deadline => tokio::time::sleep(Duration::from_millis(10)).await,
+            answer => return answer,
+        }
+    }
 }
 
 /// Fetches `/` from a port of this machine and gives the body.
