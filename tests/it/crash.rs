@@ -58,7 +58,7 @@ fn create_until_dead(address: &str, round: u64, begun: &mpsc::Sender<()>) -> Ack
         let Ok((200, reply)) = ecs(address, "CreateCluster", &cluster) else { break };
         known.clusters.insert(text(&reply["cluster"]["clusterArn"]));
         begun.send(()).ok();
-        let container = json!({"name": "c", "image": "any/image:1", "memory": 4});
+        let container = json!({"name": "c", "image": "any/image:1", "memory": 16});
         let definition = json!({"family": name, "containerDefinitions": [container]}).to_string();
         let Ok((200, reply)) = ecs(address, "RegisterTaskDefinition", &definition) else { break };
         let arn = text(&reply["taskDefinition"]["taskDefinitionArn"]);

@@ -23,14 +23,19 @@ fn from_an_image_to_a_task_that_has_ended() {
             "awslogs-group": "/web", "awslogs-create-group": "true",
             "awslogs-region": "us-east-1", "awslogs-stream-prefix": "web"}}}]);
     let container = container.to_string();
-    aws(&wharf, &["ecs", "register-task-definition", "--family", "web", "--container-definitions", &container]);
+    aws(
+        &wharf,
+        &["ecs", "register-task-definition", "--family", "web", "--container-definitions", &container],
+    );
     boto(&wharf, "joined()");
-    let run = ["ecs", "run-task", "--task-definition", "web", "--query", "tasks[0].taskArn", "--output", "text"];
+    let run =
+        ["ecs", "run-task", "--task-definition", "web", "--query", "tasks[0].taskArn", "--output", "text"];
     let task = aws(&wharf, &run);
     let task = task.trim_end();
     aws(&wharf, &["ecs", "wait", "tasks-running", "--tasks", task]);
     let described: Value =
-        serde_json::from_str(&aws(&wharf, &["ecs", "describe-tasks", "--tasks", task, "--output", "json"])).unwrap();
+        serde_json::from_str(&aws(&wharf, &["ecs", "describe-tasks", "--tasks", task, "--output", "json"]))
+            .unwrap();
     let binding = &described["tasks"][0]["containers"][0]["networkBindings"][0];
     assert_eq!(binding["containerPort"], 8080, "{described}");
     let port = u16::try_from(binding["hostPort"].as_u64().unwrap()).unwrap();
@@ -39,7 +44,16 @@ fn from_an_image_to_a_task_that_has_ended() {
     logs_arrive(&wharf, task);
     aws(&wharf, &["ecs", "stop-task", "--task", task]);
     aws(&wharf, &["ecs", "wait", "tasks-stopped", "--tasks", task]);
-    let query = ["ecs", "describe-tasks", "--tasks", task, "--output", "text", "--query", "tasks[0].[stopCode,stoppedReason]"];
+    let query = [
+        "ecs",
+        "describe-tasks",
+        "--tasks",
+        task,
+        "--output",
+        "text",
+        "--query",
+        "tasks[0].[stopCode,stoppedReason]",
+    ];
     assert_eq!(aws(&wharf, &query).trim_end(), "UserInitiated\tTask stopped by user");
     assert!(fetch(port).is_none(), "the port still answers");
     assert!(wharf.stop().success());
@@ -48,7 +62,16 @@ fn from_an_image_to_a_task_that_has_ended() {
 /// The line that the container wrote, in CloudWatch Logs by both CLIs and in the local log.
 fn logs_arrive(wharf: &Wharf, task: &str) {
     eventually("the log event", || {
-        let filter = ["logs", "filter-log-events", "--log-group-name", "/web", "--query", "events[].message", "--output", "text"];
+        let filter = [
+            "logs",
+            "filter-log-events",
+            "--log-group-name",
+            "/web",
+            "--query",
+            "events[].message",
+            "--output",
+            "text",
+        ];
         (aws(wharf, &filter).trim_end() == "serving").then_some(())
     });
     let tail = aws2(wharf, &["logs", "tail", "/web"]).output().unwrap();
@@ -92,7 +115,19 @@ fn docker_pushes_and_pulls() {
     docker(&["import", "--change", "CMD [\"/bin/busybox\", \"true\"]", archive, &image]);
     let pushed = docker(&["--config", config, "push", &image]);
     let digest = pushed.split_whitespace().find(|word| word.starts_with("sha256:")).unwrap().to_owned();
-    let described = aws(&wharf, &["ecr", "describe-images", "--repository-name", "team/web", "--query", "imageDetails[0].imageDigest", "--output", "text"]);
+    let described = aws(
+        &wharf,
+        &[
+            "ecr",
+            "describe-images",
+            "--repository-name",
+            "team/web",
+            "--query",
+            "imageDetails[0].imageDigest",
+            "--output",
+            "text",
+        ],
+    );
     assert_eq!(described.trim_end(), digest);
     docker(&["image", "rm", &image]);
     let by_digest = format!("{registry}/team/web@{digest}");

@@ -66,7 +66,10 @@ fn keep_leaves_the_task_to_the_next_start() {
     assert!(wharf.stop().success());
     assert_eq!(sleeper(), before, "the container did not outlive Wharf");
     let wharf = Wharf::start(&data, &[]);
-    boto(&wharf, &format!("joined(); assert describe({task:?})['lastStatus'] == 'RUNNING', describe({task:?})"));
+    boto(
+        &wharf,
+        &format!("joined(); assert describe({task:?})['lastStatus'] == 'RUNNING', describe({task:?})"),
+    );
     assert_eq!(sleeper(), before, "the container was started anew");
     assert!(wharf.stop().success());
     eventually("no process", || (processes(&data) == 0).then_some(()));
