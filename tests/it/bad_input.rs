@@ -1,6 +1,7 @@
 //! What AWS refuses is refused with AWS's code, and changes nothing.
 
 use crate::clients::boto;
+use crate::http::send;
 use crate::images::{FOREIGN, busybox, layout, push};
 use crate::wharf::{Wharf, builtin};
 
@@ -10,6 +11,81 @@ fn simulated(script: &str) {
     let directory = tempfile::tempdir().unwrap();
     let wharf = Wharf::start(&directory.path().join("data"), SIMULATED);
     boto(&wharf, script);
+    assert!(wharf.stop().success());
+}
+
+#[test]
+fn keys_and_clocks() {
+    simulated(
+        r#"
+wrong = boto3.client("ecs", config=once, aws_secret_access_key="wrong", aws_access_key_id=os.environ["AWS_ACCESS_KEY_ID"])
+refused("InvalidSignatureException", wrong.create_cluster, clusterName="forged")
+stranger = boto3.client("ecs", config=once, aws_secret_access_key="wrong", aws_access_key_id="AKIAAAAAAAAAAAAAAAAA")
+refused("UnrecognizedClientException", stranger.create_cluster, clusterName="forged")
+import botocore.auth, datetime
+class Late(datetime.datetime):
+    @classmethod
+    def utcnow(cls): return datetime.datetime(2020, 1, 1)
+    @classmethod
+    def now(cls, tz=None): return datetime.datetime(2020, 1, 1, tzinfo=tz)
+if hasattr(botocore.auth, "get_current_datetime"):
+    botocore.auth.get_current_datetime = lambda *a, **k: datetime.datetime(2020, 1, 1)
+else:
+    botocore.auth.datetime.datetime = Late
+late = boto3.client("ecs", config=once)
+try:
+    late.create_cluster(clusterName="late")
+    raise AssertionError("an old signature was accepted")
+except late.exceptions.ClientError as error:
+    assert error.response["Error"]["Code"] == "InvalidSignatureException", error
+    assert "Signature expired" in str(error), error
+"#,
+    );
+}
+
+#[test]
+fn requests_that_are_none() {
+    let directory = tempfile::tempdir().unwrap();
+    let wharf =
+        Wharf::start(&directory.path().join("data"), &["--runtime", "simulated", "--any-credentials"]);
+    let call = |target: &str, body: &str| {
+        let head = format!(
+            "POST / HTTP/1.1\r\ncontent-type: application/x-amz-json-1.1\r\nx-amz-target: \
+             AmazonEC2ContainerServiceV20141113.{target}"
+        );
+        send(wharf.address(), &head, body).unwrap()
+    };
+    let (status, body) = call("MakeCoffee", "{}");
+    assert_eq!(status, 400, "{body}");
+    assert!(body.contains("UnknownOperationException"), "{body}");
+    for malformed in ["{", "[]", "{\"clusterName\": 7}", "\u{0}"] {
+        let (status, body) = call("CreateCluster", malformed);
+        assert_eq!(status, 400, "{malformed}: {body}");
+        assert!(body.contains("SerializationException"), "{malformed}: {body}");
+    }
+    let (_, clusters) = call("ListClusters", "{}");
+    assert!(
+        clusters.contains("cluster/default") && !clusters.contains("\",\""),
+        "nothing was made: {clusters}"
+    );
+    assert!(wharf.stop().success());
+}
+
+#[test]
+fn forged_tokens_do_not_open_the_registry() {
+    let directory = tempfile::tempdir().unwrap();
+    let wharf = Wharf::start(&directory.path().join("data"), &["--runtime", "simulated"]);
+    for credentials in ["", "\r\nauthorization: Basic QVdTOmZvcmdlZA==", "\r\nauthorization: Bearer forged"] {
+        let (status, body) = send(wharf.address(), &format!("GET /v2/ HTTP/1.1{credentials}"), "").unwrap();
+        assert_eq!(status, 401, "{credentials}: {body}");
+    }
+    let (status, body) = send(
+        wharf.address(),
+        "POST / HTTP/1.1\r\nx-amz-target: AmazonEC2ContainerServiceV20141113.ListClusters",
+        "{}",
+    )
+    .unwrap();
+    assert!(status == 400 && body.contains("MissingAuthenticationTokenException"), "{body}");
     assert!(wharf.stop().success());
 }
 

@@ -1,6 +1,7 @@
 //! Wharf inside somebody's test suite: any key, no containers, and a reset between tests.
 
 use crate::clients::boto;
+use crate::http::{ecs, send};
 use crate::wharf::{Wharf, command};
 
 #[test]
@@ -31,4 +32,38 @@ fn any_credentials_are_refused_on_an_address_that_others_reach() {
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success());
     assert!(text.contains("--any-credentials") && text.contains("loopback"), "{text}");
+}
+
+#[test]
+fn a_reset_empties_everything() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let wharf = Wharf::start(&data, &["--runtime", "simulated", "--any-credentials"]);
+    boto(
+        &wharf,
+        r#"
+joined()
+ecs.create_cluster(clusterName="mine")
+ecr.create_repository(repositoryName="web")
+logs.create_log_group(logGroupName="/mine")
+reach(run(register("f")), "RUNNING")
+"#,
+    );
+    let (status, body) = send(wharf.address(), "POST /_wharf/reset HTTP/1.1", "").unwrap();
+    assert!((200..300).contains(&status), "{status} {body}");
+    boto(
+        &wharf,
+        r#"
+joined()
+assert [a.rsplit("/")[-1] for a in ecs.list_clusters()["clusterArns"]] == ["default"]
+assert ecs.list_tasks()["taskArns"] == []
+assert ecs.list_task_definitions()["taskDefinitionArns"] == []
+assert ecr.describe_repositories()["repositories"] == []
+assert logs.describe_log_groups()["logGroups"] == []
+reach(run(register("f")), "RUNNING")
+"#,
+    );
+    let (_, reply) = ecs(wharf.address(), "ListClusters", "{}").unwrap();
+    assert_eq!(reply["clusterArns"].as_array().unwrap().len(), 1);
+    assert!(wharf.stop().success());
 }
