@@ -36,11 +36,13 @@ fn main() -> std::io::Result<()> {
     let mut number = 0;
     let mut step = |core: &mut Core, input: Input| {
         number += 1;
-        core.step(NOW, &Entropy::new(number, [3; 32]), input)
+        let output = core.step(NOW, &Entropy::new(number, [3; 32]), input);
+        assert!(!matches!(output.reply, Some(Err(_))), "{:?}", output.reply);
+        output
     };
     step(&mut core, Input::Call(Box::new(call("CreateCluster", "{}"))));
     let definition =
-        r#"{"family":"app","containerDefinitions":[{"name":"a","image":"a","cpu":1,"memory":4}]}"#;
+        r#"{"family":"app","containerDefinitions":[{"name":"a","image":"a","cpu":1,"memory":8}]}"#;
     step(&mut core, Input::Call(Box::new(call("RegisterTaskDefinition", definition))));
     let register = r#"{"totalResources":[{"name":"CPU","integerValue":1000000},
         {"name":"MEMORY","integerValue":2000000}],"attributes":[
@@ -70,6 +72,7 @@ fn main() -> std::io::Result<()> {
         }
     }
     let run_s = start.elapsed().as_secs_f64();
+    assert_eq!(tasks.len() as u64, CALLS, "every task is placed");
     let describes: Vec<Call> =
         tasks.iter().map(|arn| call("DescribeTasks", &format!(r#"{{"tasks":["{arn}"]}}"#))).collect();
     let start = Instant::now();

@@ -10,6 +10,7 @@ mod client;
 mod disk;
 mod event;
 mod faults;
+mod network;
 mod runtime;
 mod setup;
 mod trace;
