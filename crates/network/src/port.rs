@@ -5,6 +5,7 @@ use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Protocol {
@@ -39,6 +40,10 @@ pub struct HeldPort {
     pub socket: OwnedFd,
 }
 
+/// A port that was given up a moment ago may still be held by a process between its fork and its exec.
+const TRIES: u32 = 3;
+const PAUSE: Duration = Duration::from_millis(5);
+
 /// Takes a port; 0 lets the kernel choose one from its ephemeral range (`net.ipv4.ip_local_port_range`, normally
 /// 32768 to 60999), which is also the range from which ECS gives dynamic host ports.
 pub fn hold_port(protocol: Protocol, address: Ipv4Addr, port: u16) -> Result<HeldPort> {
@@ -49,13 +54,21 @@ pub fn hold_port(protocol: Protocol, address: Ipv4Addr, port: u16) -> Result<Hel
     let failed = |errno: Errno| NetworkError::Port { protocol, address, port, source: errno.into() };
     let socket =
         rustix::net::socket_with(AddressFamily::INET, kind, SocketFlags::CLOEXEC, None).map_err(failed)?;
-    match rustix::net::bind(&socket, &SocketAddrV4::new(address, port)) {
-        Ok(()) => {}
-        Err(Errno::ADDRINUSE) if port == 0 => return Err(NetworkError::NoFreePort { protocol }),
-        Err(Errno::ADDRINUSE) => {
-            return Err(NetworkError::PortInUse { protocol, port, owner: owner(protocol, port) });
+    let mut tries = 0;
+    loop {
+        match rustix::net::bind(&socket, &SocketAddrV4::new(address, port)) {
+            Ok(()) => break,
+            Err(Errno::ADDRINUSE) if port == 0 => return Err(NetworkError::NoFreePort { protocol }),
+            Err(Errno::ADDRINUSE) => {
+                let owner = owner(protocol, port);
+                if owner.is_some() || tries == TRIES {
+                    return Err(NetworkError::PortInUse { protocol, port, owner });
+                }
+                tries += 1;
+                std::thread::sleep(PAUSE);
+            }
+            Err(errno) => return Err(failed(errno)),
         }
-        Err(errno) => return Err(failed(errno)),
     }
     let bound = rustix::net::getsockname(&socket).map_err(failed)?;
     let port = SocketAddrV4::try_from(bound).map_err(failed)?.port();

@@ -142,23 +142,32 @@ impl Containers {
     }
 
     /// Takes note of an end, once, and tells everyone.
-    fn ended(&self, id: &str, exit: ContainerExit) {
+    fn ended(&self, id: &str, mut exit: ContainerExit) {
         let told = self.with(id, |entry| {
             let started = match &entry.phase {
-                Phase::Exited { .. } => return false,
+                Phase::Exited { .. } => return None,
                 Phase::Running(started) => Some(started.clone()),
-                Phase::Creating | Phase::Created { .. } => None,
+                Phase::Creating | Phase::Created { .. } => {
+                    // What was killed was our own process, before the container's program ran.
+                    if exit.exit_code == KILLED {
+                        exit.exit_code = 0;
+                    }
+                    None
+                }
             };
             entry.phase = Phase::Exited { started, exit };
             entry.ended.send_replace(Some(exit));
-            true
+            Some(exit)
         });
         // Nobody has to listen.
-        if told.unwrap_or(false) {
+        if let Ok(Some(exit)) = told {
             drop(self.events.send(ContainerEvent::Exited { runtime_id: id.to_owned(), exit }));
         }
     }
 }
+
+/// 128 + SIGKILL.
+const KILLED: i32 = 137;
 
 fn no_such(id: &str) -> RuntimeError {
     RuntimeError::new(ErrorKind::NoSuchContainer, format!("no such container: {id}"))

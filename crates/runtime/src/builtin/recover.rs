@@ -34,7 +34,10 @@ fn state_error(what: &str) -> impl FnOnce(io::Error) -> RuntimeError {
 pub(super) fn open(config: BuiltinConfig) -> Result<Inner> {
     check_machine()?;
     let dir = &config.data_dir;
+    // Environments of containers lie there, secrets included.
+    let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
     let dir = std::fs::create_dir_all(containers_dir(dir))
+        .and_then(|()| std::fs::set_permissions(containers_dir(dir), private))
         .and_then(|()| std::fs::canonicalize(dir))
         .map_err(state_error(&format!("cannot use the data directory {}", dir.display())))?;
     let store = ContentStore::open(dir.join("images"))

@@ -2,7 +2,7 @@
 
 use super::{Inner, Phase, no_such};
 use crate::wire::Request;
-use crate::{ContainerExit, ErrorKind, Result, RuntimeError, now};
+use crate::{ContainerExit, ErrorKind, Result, RuntimeError};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -20,9 +20,7 @@ pub(super) async fn stop(inner: &Arc<Inner>, id: &str, timeout: Duration) -> Res
         Phase::Creating | Phase::Created { .. } => {
             // Its first process only waits for the start; there is nothing to ask politely.
             send(inner, id, SIGKILL)?;
-            let killed = wait(&mut ended, KILL_PATIENCE).await;
-            let finished_at = killed.map_or_else(now, |exit| exit.finished_at);
-            return Ok(ContainerExit { exit_code: 0, oom_killed: false, finished_at });
+            return wait(&mut ended, KILL_PATIENCE).await.ok_or_else(immortal);
         }
         Phase::Running(_) => {}
     }
@@ -31,12 +29,14 @@ pub(super) async fn stop(inner: &Arc<Inner>, id: &str, timeout: Duration) -> Res
         return Ok(exit);
     }
     send(inner, id, SIGKILL)?;
-    wait(&mut ended, KILL_PATIENCE).await.ok_or_else(|| {
-        RuntimeError::new(
-            ErrorKind::CannotStopContainer,
-            "the container's processes do not end even after SIGKILL",
-        )
-    })
+    wait(&mut ended, KILL_PATIENCE).await.ok_or_else(immortal)
+}
+
+fn immortal() -> RuntimeError {
+    RuntimeError::new(
+        ErrorKind::CannotStopContainer,
+        "the container's processes do not end even after SIGKILL",
+    )
 }
 
 /// A few bytes to a socket: not worth a thread.

@@ -157,7 +157,11 @@ fn stopping_asks_first_and_kills_after_the_timeout() {
         let exit = machine.runtime.stop(&deaf, Duration::from_millis(50)).await.expect("kills");
         assert_eq!((exit.exit_code, exit.oom_killed), (137, false));
         let created = machine.runtime.create(machine.script("true")).await.expect("creates").runtime_id;
-        assert_eq!(machine.runtime.stop(&created, PATIENCE).await.expect("stops").exit_code, 0);
+        let exit = machine.runtime.stop(&created, PATIENCE).await.expect("stops");
+        assert_eq!(exit.exit_code, 0);
+        let states = machine.runtime.list().await.expect("lists");
+        let state = states.iter().find(|s| s.runtime_id == created).expect("still known");
+        assert_eq!(state.status, ContainerStatus::Exited { started: None, exit });
         machine
     });
 }
