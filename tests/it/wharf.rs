@@ -132,6 +132,7 @@ impl Wharf {
 }
 
 impl Drop for Wharf {
+    #[expect(clippy::print_stdout, reason = "the log belongs to the failed test's output")]
     fn drop(&mut self) {
         self.terminate();
         if std::thread::panicking() {
