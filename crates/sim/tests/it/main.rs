@@ -24,17 +24,22 @@ fn for_seeds(count: u64, each: impl Fn(u64) + Sync) {
     });
 }
 
-/// `SIM_SEED=n` lives through one seed and shows what happened.
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok().and_then(|text| text.parse().ok())
+}
+
+/// `SIM_SEED=n` lives through one seed and shows what happened; `SIM_SEEDS=n` lives through that many.
 #[test]
 fn seeds() {
-    if let Some(seed) = std::env::var("SIM_SEED").ok().and_then(|text| text.parse().ok()) {
+    if let Some(seed) = number("SIM_SEED") {
         let (result, lines) = sim::trace(seed, None);
         println!("{}", lines.join("\n"));
         println!("{:?}", result.unwrap_or_else(|broken| panic!("{broken}")));
         return;
     }
     let (tasks, restarts) = (AtomicU64::new(0), AtomicU64::new(0));
-    for_seeds(SEEDS, |seed| {
+    let seeds = number("SIM_SEEDS").unwrap_or(SEEDS);
+    for_seeds(seeds, |seed| {
         let summary = sim::run(seed, None).unwrap_or_else(|broken| {
             panic!("{broken}\nSIM_SEED={seed} cargo test -p sim seeds -- --nocapture")
         });
@@ -42,8 +47,8 @@ fn seeds() {
         restarts.fetch_add(summary.restarts, Ordering::Relaxed);
     });
     // A simulation in which nothing happens finds nothing.
-    assert!(tasks.into_inner() > 10 * SEEDS);
-    assert!(restarts.into_inner() > SEEDS);
+    assert!(tasks.into_inner() > 10 * seeds);
+    assert!(restarts.into_inner() > seeds);
 }
 
 #[test]
