@@ -1,6 +1,7 @@
 //! How fast the core is alone: RunTask and DescribeTasks through `Core`, without wire, store and sockets.
 //!
-//! `cargo run --release -p control --example core`
+//! `cargo run --release -p control --example core`. The first figures are of 100 instances with room enough, the others
+//! of 1,000 that are filled one after the other.
 
 use api::ecs::Request;
 use control::session::{AgentInfo, ConnectionId, SessionEvent};
@@ -11,7 +12,6 @@ use std::io::Write;
 use std::time::Instant;
 use stdx::Timestamp;
 
-const INSTANCES: u64 = 100;
 const CALLS: u64 = 50_000;
 const NOW: Timestamp = Timestamp(1_800_000_000_000);
 
@@ -26,6 +26,12 @@ fn call(operation: &str, body: &str) -> Call {
 }
 
 fn main() -> std::io::Result<()> {
+    measure(100, 1_000_000)?;
+    measure(1000, 50)
+}
+
+/// Instances with CPU units for that many tasks each.
+fn measure(instances: u64, room: u64) -> std::io::Result<()> {
     let settings = Settings {
         endpoint: "http://127.0.0.1:4566".to_owned(),
         registry_host: "localhost:{port}".to_owned(),
@@ -44,11 +50,12 @@ fn main() -> std::io::Result<()> {
     let definition =
         r#"{"family":"app","containerDefinitions":[{"name":"a","image":"a","cpu":1,"memory":8}]}"#;
     step(&mut core, Input::Call(Box::new(call("RegisterTaskDefinition", definition))));
-    let register = r#"{"totalResources":[{"name":"CPU","integerValue":1000000},
-        {"name":"MEMORY","integerValue":2000000}],"attributes":[
-        {"name":"com.amazonaws.ecs.capability.docker-remote-api.1.18"}]}"#;
-    for connection in 0..INSTANCES {
-        step(&mut core, Input::Call(Box::new(call("RegisterContainerInstance", register))));
+    let register = format!(
+        r#"{{"totalResources":[{{"name":"CPU","integerValue":{room}}},{{"name":"MEMORY","integerValue":2000000}}],
+            "attributes":[{{"name":"com.amazonaws.ecs.capability.docker-remote-api.1.18"}}]}}"#
+    );
+    for connection in 0..instances {
+        step(&mut core, Input::Call(Box::new(call("RegisterContainerInstance", &register))));
         let ids: Vec<InstanceId> = core.state().container_instances.values().map(|i| i.id).collect();
         for instance in
             ids.into_iter().filter(|id| !core.state().sessions.is_connected(*id)).collect::<Vec<_>>()
@@ -85,9 +92,9 @@ fn main() -> std::io::Result<()> {
     let placed = tasks.len() as u64;
     writeln!(
         out,
-        "RunTask       {:>9.0}/s ({placed} tasks, {} B stored each)",
+        "{instances} instances: RunTask       {:>9.0}/s ({placed} tasks, {} B stored each)",
         placed as f64 / run_s,
         bytes / tasks.len()
     )?;
-    writeln!(out, "DescribeTasks {:>9.0}/s", answered as f64 / describe_s)
+    writeln!(out, "{instances} instances: DescribeTasks {:>9.0}/s", answered as f64 / describe_s)
 }
