@@ -17,6 +17,15 @@ fn a_second_process_is_refused_with_the_name_of_the_holder() {
 }
 
 #[test]
+fn only_its_owner_may_enter() {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    assert!(Wharf::start(&data, SIMULATED).stop().success());
+    assert_eq!(std::fs::metadata(&data).unwrap().permissions().mode() & 0o777, 0o700);
+}
+
+#[test]
 fn a_newer_format_is_refused_and_left_as_it_is() {
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path().join("data");

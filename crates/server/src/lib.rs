@@ -200,7 +200,7 @@ async fn keep_root_key(driver: &Driver, config: &ServerConfig) -> Result<(), Sta
         .map_err(|error| StartError::Refused(Chain(&error).to_string()))
 }
 
-/// Makes the data directory, which only its owner may enter.
+/// Makes the data directory, which only its owner may enter; one that is there keeps the mode that its owner chose.
 fn private_directory(path: &Path) -> Result<(), StartError> {
     use std::os::unix::fs::DirBuilderExt;
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);

@@ -25,6 +25,7 @@ impl std::fmt::Debug for RootKey {
 impl RootKey {
     /// The key of the data directory, made if there is none.
     pub fn kept(data: &Path) -> Result<Self, StartError> {
+        crate::private_directory(data)?;
         let path = data.join(FILE);
         let bytes = secret::kept(&path, || {
             let key = Self {

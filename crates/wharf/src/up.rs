@@ -51,7 +51,6 @@ impl Wharf {
         let account = AccountId::parse(&arguments.account)
             .with_context(|| format!("{:?} is not an account: twelve digits", arguments.account))?;
         let data = arguments.place.data();
-        std::fs::create_dir_all(&data).with_context(|| format!("cannot make {}", data.display()))?;
         let root_key = chosen_key().map_or_else(|| RootKey::kept(&data), Ok)?;
         let server = Server::start(ServerConfig {
             data: data.clone(),
